@@ -1,0 +1,140 @@
+# custmem: one C library, its program, its tests. Needs a C compiler and make.
+#
+#   make demo        build, and run the main job on real webhook payloads
+#   make test        build, and run the tests
+#   make             the program ./custmem and the library build/libcustmem.a
+#   make help        the other targets
+
+CC      = cc
+AR      = ar
+CFLAGS  = -O2 -g
+WARN    = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes
+LDFLAGS =
+LDLIBS  = -lpthread -lm
+PREFIX  = /usr/local
+DESTDIR =
+BUILD   = build
+
+VERSION = $(shell sed -n 's/^.define CUSTMEM_VERSION  *"\(.*\)"/\1/p' custmem.h)
+
+# How SQLite is built here. custmem sets at run time whatever can be set there, so that it is as
+# safe over an SQLite that was built otherwise; these make the file safe for other connections of
+# the same program too, and leave out what is not used.
+SQLITE_FLAGS = \
+  -DSQLITE_THREADSAFE=2 \
+  -DSQLITE_DQS=0 \
+  -DSQLITE_TRUSTED_SCHEMA=0 \
+  -DSQLITE_DEFAULT_FOREIGN_KEYS=1 \
+  -DSQLITE_DEFAULT_RECURSIVE_TRIGGERS=1 \
+  -DSQLITE_DEFAULT_WAL_SYNCHRONOUS=2 \
+  -DSQLITE_DEFAULT_FILE_PERMISSIONS=0600 \
+  -DSQLITE_MAX_MMAP_SIZE=0 \
+  -DSQLITE_TEMP_STORE=3 \
+  -DSQLITE_USE_URI=0 \
+  -DSQLITE_LIKE_DOESNT_MATCH_BLOBS \
+  -DSQLITE_OMIT_DEPRECATED \
+  -DSQLITE_OMIT_LOAD_EXTENSION \
+  -DSQLITE_OMIT_SHARED_CACHE \
+  -DHAVE_USLEEP=1
+
+OURS  = -std=c11 $(WARN)
+TESTS = $(patsubst test/%.c,%,$(sort $(wildcard test/test_*.c)))
+TEST_OBJECTS = $(BUILD)/support.o $(BUILD)/vfs_shim.o
+
+.PHONY: all demo test schema verify-sqlite format lint install install-lib install-pc \
+  uninstall dist clean help
+.SECONDARY:
+
+all: custmem $(BUILD)/libcustmem.a
+
+demo: custmem
+	@./custmem demo
+
+help:
+	@sed -n 's/^#   \(make .*\)/  \1/p; s/^## *//p' Makefile
+
+$(BUILD):
+	@mkdir -p $@
+
+# Half a minute, once: kept until sqlite3.c or the flags change.
+$(BUILD)/sqlite3.o: sqlite3.c sqlite3.h Makefile | $(BUILD)
+	$(CC) $(CFLAGS) $(SQLITE_FLAGS) -c sqlite3.c -o $@
+
+$(BUILD)/custmem.o: custmem.c custmem.h sqlite3.h | $(BUILD)
+	$(CC) $(CFLAGS) $(OURS) -c custmem.c -o $@
+
+$(BUILD)/shell.o: shell.c custmem.h sqlite3.h | $(BUILD)
+	$(CC) $(CFLAGS) $(OURS) -c shell.c -o $@
+
+$(BUILD)/libcustmem.a: $(BUILD)/custmem.o $(BUILD)/sqlite3.o
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+custmem: $(BUILD)/shell.o $(BUILD)/custmem.o $(BUILD)/sqlite3.o
+	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
+# ---- Tests: one program a file; each can be run alone ----
+
+$(BUILD)/%.o: test/%.c test/test.h test/vfs_shim.h custmem.h sqlite3.h | $(BUILD)
+	$(CC) $(CFLAGS) $(OURS) -c $< -o $@
+
+$(BUILD)/test_%: $(BUILD)/test_%.o $(TEST_OBJECTS) $(BUILD)/custmem.o $(BUILD)/sqlite3.o
+	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
+test: custmem $(TESTS:%=$(BUILD)/%)
+	@CC='$(CC)' AWK='$(AWK)' sh test/run.sh $(TESTS:%=$(BUILD)/%)
+
+## make test_audit   build and run one test file (any of test/test_*.c)
+.PHONY: $(TESTS)
+$(TESTS): %: custmem $(BUILD)/%
+	@$(BUILD)/$@
+
+# ---- Keeping the parts equal ----
+
+## make schema       put schema.sql into custmem.c
+schema:
+	awk -f test/embed_schema.awk schema.sql custmem.c > $(BUILD)/custmem.c.new
+	mv $(BUILD)/custmem.c.new custmem.c
+
+## make verify-sqlite  sqlite3.c and sqlite3.h are SQLite's own, unmodified
+verify-sqlite:
+	@printf '%s  %s\n' \
+	  b1dd5d74ec7f29055a6684fa06fb3c2f6821c87dd38f9a458dfd2e8a1db28189 sqlite3.c \
+	  919e7f2e8ed1d8f56ac17b412b8971c76aa5d1a879752cc6058f75e7d5910e1d sqlite3.h \
+	  | sha256sum -c
+
+## make format       lay out our sources with clang-format
+format:
+	clang-format -i custmem.c custmem.h shell.c test/*.c test/*.h
+
+# ---- Installing ----
+
+## make install      the program, the library, the header and a pkg-config file, under PREFIX
+install: install-lib install-pc custmem
+	mkdir -p $(DESTDIR)$(PREFIX)/bin
+	cp custmem $(DESTDIR)$(PREFIX)/bin/
+
+install-lib: $(BUILD)/libcustmem.a
+	mkdir -p $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include
+	cp $(BUILD)/libcustmem.a $(DESTDIR)$(PREFIX)/lib/
+	cp custmem.h $(DESTDIR)$(PREFIX)/include/
+
+install-pc:
+	mkdir -p $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	printf 'prefix=%s\nName: custmem\nDescription: %s\nVersion: %s\nCflags: %s\nLibs: %s\n' \
+	  '$(PREFIX)' "Customer Memory for instructors' messaging inboxes" '$(VERSION)' \
+	  '-I$${prefix}/include' '-L$${prefix}/lib -lcustmem $(LDLIBS)' \
+	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/custmem.pc
+
+## make uninstall    remove them again
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/custmem $(DESTDIR)$(PREFIX)/lib/libcustmem.a
+	rm -f $(DESTDIR)$(PREFIX)/include/custmem.h $(DESTDIR)$(PREFIX)/lib/pkgconfig/custmem.pc
+
+## make dist         a source archive of the committed tree
+dist:
+	git archive --prefix=custmem-$(VERSION)/ -o custmem-$(VERSION).tar.gz HEAD
+
+## make clean        remove what was built
+clean:
+	rm -rf $(BUILD) custmem custmem-*.tar.gz

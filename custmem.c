@@ -1,0 +1,3961 @@
+/* SPDX-License-Identifier: MIT
+**
+** custmem: Customer Memory over one SQLite file. custmem.h is the manual; this file follows its
+** order. The parts, each standing only on those before it:
+**
+**   Schema         the text of schema.sql, paragraph by paragraph
+**   Statements     every SQL statement, in one table
+**   Types          the handle, and `text`: a string that has been checked
+**   Errors         codes, names, the message of the last call
+**   Text           UTF-8, and the one place where a caller's string becomes a `text`
+**   SQLite         prepare, bind, step, read a row; transactions; entering and leaving a call
+**   Sources        clock, random, UUIDs
+**   SHA-256        and the audit's encoding
+**   Lifecycle … Backup   the public calls, as in the header
+**
+** Two rules hold everywhere. A read statement is proved read-only when it is prepared, and a write
+** statement runs only inside begin_write … end_write. And the instructor is parameter 1 of every
+** statement that touches an instructor's rows, bound from the one `text` that take_instructor made.
+*/
+
+/* POSIX: realpath, lstat, fchmod, statvfs, getpid. */
+#ifndef _XOPEN_SOURCE
+#define _XOPEN_SOURCE 700
+#endif
+
+#include "custmem.h"
+#include "sqlite3.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/types.h>
+#include <time.h>
+#include <unistd.h>
+
+/* The first release without the race that could corrupt a WAL when it was reset. */
+#define OLDEST_SQLITE 3051003
+#if SQLITE_VERSION_NUMBER < OLDEST_SQLITE
+#error "custmem needs SQLite 3.51.3 or later"
+#endif
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+/* ---- Schema -------------------------------------------------------------------------------- */
+
+#define APPLICATION_ID 1668641645 /* "cusm", as in schema.sql */
+#define SCHEMA_VERSION 1
+
+/* clang-format off */
+/* Made by `make schema` from schema.sql, a paragraph to a string; do not edit here. */
+static const char *const SCHEMA[] = {
+/* schema.sql begins */
+  "-- custmem, schema version 1: the whole of a store, readable on its own.\n"
+  "--\n"
+  "-- Make a store by hand:    sqlite3 -bail store.db < schema.sql     (SQLite 3.37 or later)\n"
+  "-- Roll the migration back: sed -n 's/^--rollback //p' schema.sql | sqlite3 -bail store.db\n"
+  "--   (it removes every customer, link and audit event: back the store up first)\n"
+  "--\n"
+  "-- custmem.c carries this text, a paragraph (up to an empty line) to a string, and refuses a\n"
+  "-- file whose tables, indexes and triggers are not these to the letter. So a change here is a\n"
+  "-- new schema version, with its own migration.\n"
+  "--\n"
+  "-- Times are Unix milliseconds, UTC. Sizes are bytes of UTF-8. Ids of instructors and\n"
+  "-- conversations are the host's; ids of customers are UUIDv7, made by custmem.\n"
+  "--\n"
+  "-- Every table is WITHOUT ROWID: its key is its order on disk, and an index carries the key\n"
+  "-- with it, so that the index alone can answer.\n"
+  ,
+  "\n"
+  "BEGIN IMMEDIATE;\n"
+  ,
+  "\n"
+  "-- \"cusm\": how a file says that it is a store.\n"
+  "PRAGMA application_id = 1668641645;\n"
+  ,
+  "\n"
+  "CREATE TABLE store (\n"
+  "  -- One row: what this file is. The audit chains are bound to this id, so a trail cannot be\n"
+  "  -- moved to another store; rules_version is the rule set of custmem_normalize that made the\n"
+  "  -- keys, so a changed rule cannot silently make a second customer of a first.\n"
+  "  singleton INTEGER NOT NULL PRIMARY KEY CHECK (singleton = 1),\n"
+  "  id TEXT NOT NULL CHECK (length(CAST(id AS BLOB)) = 36),\n"
+  "  created_at INTEGER NOT NULL,\n"
+  "  rules_version INTEGER NOT NULL\n"
+  ") STRICT, WITHOUT ROWID;\n"
+  ,
+  "\n"
+  "CREATE TRIGGER store_insert BEFORE INSERT ON store\n"
+  "WHEN EXISTS (SELECT 1 FROM store) BEGIN\n"
+  "  -- Also what INSERT OR REPLACE and an upsert meet: the row is made once.\n"
+  "  SELECT RAISE(ABORT, 'custmem: a store is made once');\n"
+  "END;\n"
+  ,
+  "\n"
+  "CREATE TRIGGER store_update BEFORE UPDATE ON store BEGIN\n"
+  "  SELECT RAISE(ABORT, 'custmem: what a store is never changes');\n"
+  "END;\n"
+  ,
+  "\n"
+  "CREATE TRIGGER store_delete BEFORE DELETE ON store BEGIN\n"
+  "  SELECT RAISE(ABORT, 'custmem: what a store is never changes');\n"
+  "END;\n"
+  ,
+  "\n"
+  "CREATE TABLE customers (\n"
+  "  -- One row a customer of one instructor. The key (instructor, channel, normalized identifier)\n"
+  "  -- is written once; only display_identifier and updated_at change. No triggers (ticket T1).\n"
+  "  id TEXT NOT NULL PRIMARY KEY CHECK (length(CAST(id AS BLOB)) = 36),\n"
+  "  instructor_id TEXT NOT NULL CHECK (length(CAST(instructor_id AS BLOB)) BETWEEN 1 AND 64),\n"
+  "  channel TEXT NOT NULL CHECK (length(CAST(channel AS BLOB)) BETWEEN 1 AND 96),\n"
+  "  normalized_identifier TEXT NOT NULL\n"
+  "    CHECK (length(CAST(normalized_identifier AS BLOB)) BETWEEN 1 AND 160),\n"
+  "  display_identifier TEXT CHECK (length(CAST(display_identifier AS BLOB)) BETWEEN 1 AND 255),\n"
+  "  created_at INTEGER NOT NULL,\n"
+  "  updated_at INTEGER NOT NULL\n"
+  ") STRICT, WITHOUT ROWID;\n"
+  ,
+  "\n"
+  "-- One customer for each instructor, channel and normalized identifier. Led by the column that\n"
+  "-- differs most: a lookup compares one column where leading with the instructor compares three.\n"
+  "-- It ends in the customer's id, which is all that a resolution asks for. An inline UNIQUE would\n"
+  "-- guarantee the same but is not used as a covering index on a WITHOUT ROWID table.\n"
+  "CREATE UNIQUE INDEX customers_identity\n"
+  "  ON customers (normalized_identifier, channel, instructor_id);\n"
+  ,
+  "\n"
+  "-- What a link's foreign key points at, and the list of an instructor's customers.\n"
+  "CREATE UNIQUE INDEX customers_owner ON customers (instructor_id, id);\n"
+  ,
+  "\n"
+  "CREATE TABLE audit_events (\n"
+  "  -- Append-only: who linked what, when and why; seq is 1, 2, 3 … for each instructor, without\n"
+  "  -- gaps. No personal data by design: ids, never identifiers. hash is SHA-256 over the event\n"
+  "  -- before and every field of this one, as custmem.h documents it.\n"
+  "  instructor_id TEXT NOT NULL CHECK (length(CAST(instructor_id AS BLOB)) BETWEEN 1 AND 64),\n"
+  "  seq INTEGER NOT NULL CHECK (seq >= 1),\n"
+  "  event_name TEXT NOT NULL,\n"
+  "  conversation_id TEXT NOT NULL CHECK (length(CAST(conversation_id AS BLOB)) BETWEEN 1 AND 64),\n"
+  "  previous_customer_id TEXT CHECK (length(CAST(previous_customer_id AS BLOB)) = 36),\n"
+  "  new_customer_id TEXT CHECK (length(CAST(new_customer_id AS BLOB)) = 36),\n"
+  "  actor_type TEXT NOT NULL CHECK (actor_type IN ('human', 'system')),\n"
+  "  actor_id TEXT CHECK (length(CAST(actor_id AS BLOB)) BETWEEN 1 AND 64),\n"
+  "  reason TEXT NOT NULL CHECK (length(CAST(reason AS BLOB)) BETWEEN 1 AND 500),\n"
+  "  context TEXT CHECK (length(CAST(context AS BLOB)) BETWEEN 1 AND 2000),\n"
+  "  created_at INTEGER NOT NULL,\n"
+  "  hash BLOB NOT NULL CHECK (length(hash) = 32),\n"
+  "  PRIMARY KEY (instructor_id, seq),\n"
+  "  CHECK (actor_type <> 'human' OR actor_id IS NOT NULL),\n"
+  "  CHECK (event_name IS CASE\n"
+  "    WHEN previous_customer_id IS NULL AND new_customer_id IS NOT NULL\n"
+  "      THEN 'conversation.customer_linked'\n"
+  "    WHEN previous_customer_id IS NOT NULL AND new_customer_id IS NULL\n"
+  "      THEN 'conversation.customer_unlinked'\n"
+  "    WHEN previous_customer_id <> new_customer_id\n"
+  "      THEN 'conversation.customer_relinked' END)\n"
+  ") STRICT, WITHOUT ROWID;\n"
+  ,
+  "\n"
+  "-- A conversation's history; and, when the links are verified, each conversation's events in order\n"
+  "-- without a look at the table.\n"
+  "CREATE INDEX audit_events_conversation ON audit_events\n"
+  "  (instructor_id, conversation_id, seq, previous_customer_id, new_customer_id, created_at);\n"
+  ,
+  "\n"
+  "CREATE TABLE conversation_links (\n"
+  "  -- One row a conversation that has ever been linked: to whom now (NULL: unlinked), and by\n"
+  "  -- which audit event. A conversation belongs to one instructor for ever. The composite key\n"
+  "  -- makes a link to another instructor's customer unrepresentable.\n"
+  "  conversation_id TEXT NOT NULL PRIMARY KEY\n"
+  "    CHECK (length(CAST(conversation_id AS BLOB)) BETWEEN 1 AND 64),\n"
+  "  instructor_id TEXT NOT NULL,\n"
+  "  customer_id TEXT,\n"
+  "  audit_seq INTEGER NOT NULL,\n"
+  "  updated_at INTEGER NOT NULL,\n"
+  "  FOREIGN KEY (instructor_id, customer_id) REFERENCES customers (instructor_id, id),\n"
+  "  FOREIGN KEY (instructor_id, audit_seq) REFERENCES audit_events (instructor_id, seq)\n"
+  ") STRICT, WITHOUT ROWID;\n"
+  ,
+  "\n"
+  "-- The conversations of a customer, and the links of an instructor.\n"
+  "CREATE INDEX conversation_links_customer ON conversation_links (instructor_id, customer_id);\n"
+  ,
+  "\n"
+  "CREATE TRIGGER audit_events_insert BEFORE INSERT ON audit_events BEGIN\n"
+  "  -- An event is its instructor's next one (so nothing is ever replaced), follows an event whose\n"
+  "  -- link change was made, and says truly what the conversation is linked to now. The new\n"
+  "  -- customer is the instructor's own.\n"
+  "  SELECT CASE\n"
+  "    WHEN NEW.seq IS NOT 1 + coalesce(\n"
+  "      (SELECT max(seq) FROM audit_events WHERE instructor_id = NEW.instructor_id), 0)\n"
+  "    THEN RAISE(ABORT, 'custmem: an audit event takes its instructor''s next seq')\n"
+  "    WHEN EXISTS (\n"
+  "      SELECT 1 FROM audit_events AS last\n"
+  "       WHERE last.instructor_id = NEW.instructor_id AND last.seq = NEW.seq - 1\n"
+  "         AND NOT EXISTS (\n"
+  "           SELECT 1 FROM conversation_links AS link\n"
+  "            WHERE link.conversation_id = last.conversation_id\n"
+  "              AND link.instructor_id = last.instructor_id AND link.audit_seq = last.seq))\n"
+  "    THEN RAISE(ABORT, 'custmem: the audit event before this one has no link change')\n"
+  "    WHEN EXISTS (\n"
+  "      SELECT 1 FROM conversation_links\n"
+  "       WHERE conversation_id = NEW.conversation_id AND instructor_id <> NEW.instructor_id)\n"
+  "    THEN RAISE(ABORT, 'custmem: the conversation belongs to another instructor')\n"
+  "    WHEN NEW.previous_customer_id IS NOT (\n"
+  "      SELECT customer_id FROM conversation_links WHERE conversation_id = NEW.conversation_id)\n"
+  "    THEN RAISE(ABORT, 'custmem: previous_customer_id is not the current customer')\n"
+  "    WHEN NEW.new_customer_id IS NOT NULL AND NOT EXISTS (\n"
+  "      SELECT 1 FROM customers\n"
+  "       WHERE id = NEW.new_customer_id AND instructor_id = NEW.instructor_id)\n"
+  "    THEN RAISE(ABORT, 'custmem: the customer is not this instructor''s')\n"
+  "  END;\n"
+  "END;\n"
+  ,
+  "\n"
+  "CREATE TRIGGER audit_events_update BEFORE UPDATE ON audit_events BEGIN\n"
+  "  SELECT RAISE(ABORT, 'custmem: an audit event is never changed');\n"
+  "END;\n"
+  ,
+  "\n"
+  "CREATE TRIGGER audit_events_delete BEFORE DELETE ON audit_events BEGIN\n"
+  "  SELECT RAISE(ABORT, 'custmem: an audit event is never deleted');\n"
+  "END;\n"
+  ,
+  "\n"
+  "CREATE TRIGGER conversation_links_insert BEFORE INSERT ON conversation_links BEGIN\n"
+  "  -- A first link. A row that exists is updated, never replaced: REPLACE would delete it without\n"
+  "  -- any delete trigger seeing it.\n"
+  "  SELECT CASE\n"
+  "    WHEN EXISTS (\n"
+  "      SELECT 1 FROM conversation_links WHERE conversation_id = NEW.conversation_id)\n"
+  "    THEN RAISE(ABORT, 'custmem: a link is updated, never replaced')\n"
+  "    WHEN NOT EXISTS (\n"
+  "      SELECT 1 FROM customers\n"
+  "       WHERE id = NEW.customer_id AND instructor_id = NEW.instructor_id)\n"
+  "    THEN RAISE(ABORT, 'custmem: the customer is not this instructor''s')\n"
+  "    WHEN NOT EXISTS (\n"
+  "      SELECT 1 FROM audit_events\n"
+  "       WHERE instructor_id = NEW.instructor_id\n"
+  "         AND seq = (SELECT max(seq) FROM audit_events WHERE instructor_id = NEW.instructor_id)\n"
+  "         AND seq = NEW.audit_seq\n"
+  "         AND conversation_id = NEW.conversation_id\n"
+  "         AND previous_customer_id IS NULL\n"
+  "         AND new_customer_id = NEW.customer_id\n"
+  "         AND created_at = NEW.updated_at)\n"
+  "    THEN RAISE(ABORT, 'custmem: the latest audit event does not say this link change')\n"
+  "  END;\n"
+  "END;\n"
+  ,
+  "\n"
+  "CREATE TRIGGER conversation_links_update BEFORE UPDATE ON conversation_links BEGIN\n"
+  "  -- Every change of a row, whichever columns it names, is the one that the instructor's latest\n"
+  "  -- audit event says; and each event serves one change (audit_seq grows).\n"
+  "  SELECT CASE\n"
+  "    WHEN NEW.conversation_id IS NOT OLD.conversation_id\n"
+  "      OR NEW.instructor_id IS NOT OLD.instructor_id\n"
+  "    THEN RAISE(ABORT, 'custmem: a link keeps its conversation and its instructor')\n"
+  "    WHEN NEW.customer_id IS NOT NULL AND NOT EXISTS (\n"
+  "      SELECT 1 FROM customers\n"
+  "       WHERE id = NEW.customer_id AND instructor_id = NEW.instructor_id)\n"
+  "    THEN RAISE(ABORT, 'custmem: the customer is not this instructor''s')\n"
+  "    WHEN NEW.audit_seq <= OLD.audit_seq OR NOT EXISTS (\n"
+  "      SELECT 1 FROM audit_events\n"
+  "       WHERE instructor_id = NEW.instructor_id\n"
+  "         AND seq = (SELECT max(seq) FROM audit_events WHERE instructor_id = NEW.instructor_id)\n"
+  "         AND seq = NEW.audit_seq\n"
+  "         AND conversation_id = NEW.conversation_id\n"
+  "         AND previous_customer_id IS OLD.customer_id\n"
+  "         AND new_customer_id IS NEW.customer_id\n"
+  "         AND created_at = NEW.updated_at)\n"
+  "    THEN RAISE(ABORT, 'custmem: the latest audit event does not say this link change')\n"
+  "  END;\n"
+  "END;\n"
+  ,
+  "\n"
+  "CREATE TRIGGER conversation_links_delete BEFORE DELETE ON conversation_links BEGIN\n"
+  "  -- Unlinking sets customer_id to NULL: what a conversation was linked to is not forgotten.\n"
+  "  SELECT RAISE(ABORT, 'custmem: a link is never deleted');\n"
+  "END;\n"
+  ,
+  "\n"
+  "-- custmem binds the two parameters; a shell leaves them unbound (NULL), and gets a random\n"
+  "-- version 4 UUID and the time of day.\n"
+  "INSERT INTO store (singleton, id, created_at, rules_version) VALUES (\n"
+  "  1,\n"
+  "  coalesce(:store_id, lower(\n"
+  "    hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' ||\n"
+  "    substr(hex(randomblob(2)), 2) || '-' || substr('89AB', 1 + (random() & 3), 1) ||\n"
+  "    substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6)))),\n"
+  "  coalesce(:created_at, CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)),\n"
+  "  1);\n"
+  ,
+  "\n"
+  "PRAGMA user_version = 1;\n"
+  ,
+  "\n"
+  "COMMIT;\n"
+  ,
+  "\n"
+  "-- The rollback: run the lines below without their mark.\n"
+  "--rollback BEGIN IMMEDIATE;\n"
+  "--rollback DROP TABLE conversation_links;\n"
+  "--rollback DROP TABLE audit_events;\n"
+  "--rollback DROP TABLE customers;\n"
+  "--rollback DROP TABLE store;\n"
+  "--rollback PRAGMA user_version = 0;\n"
+  "--rollback PRAGMA application_id = 0;\n"
+  "--rollback COMMIT;\n"
+/* schema.sql ends */
+};
+/* clang-format on */
+
+/* ---- Statements ---------------------------------------------------------------------------- */
+
+/* CONTROL begins and ends transactions; it belongs to begin_… and end_… alone. */
+enum kind { CONTROL, READ, WRITE };
+
+enum statement {
+  BEGIN_READ,
+  BEGIN_WRITE,
+  COMMIT,
+  ROLLBACK,
+  SELECT_USER_VERSION,
+  SELECT_SCHEMA,
+  SELECT_STORE,
+  INSERT_CUSTOMER,
+  UPDATE_CUSTOMER_DISPLAY,
+  SELECT_CUSTOMER,
+  SELECT_CUSTOMER_BY_KEY,
+  SELECT_CUSTOMERS,
+  RESOLVE_LINK,
+  RESOLVE_IDENTITY,
+  SELECT_LINK,
+  INSERT_LINK,
+  UPDATE_LINK,
+  SELECT_CONVERSATIONS,
+  INSERT_EVENT,
+  SELECT_EVENTS,
+  SELECT_HISTORY,
+  SELECT_LAST_EVENT,
+  VERIFY_LINKS,
+  COUNT_LINKS,
+  CHECK_DATABASE,
+  CHECK_CUSTOMERS,
+  CHECK_LINKED_CUSTOMERS,
+  CHECK_NEXT_INSTRUCTOR,
+  STATEMENT_COUNT
+};
+
+#define CUSTOMER_COLUMNS                                                                       \
+  "id, instructor_id, channel, normalized_identifier, display_identifier, created_at, "        \
+  "updated_at"
+#define EVENT_COLUMNS                                                                          \
+  "instructor_id, seq, event_name, conversation_id, previous_customer_id, new_customer_id,"    \
+  " actor_type, actor_id, reason, context, created_at, hash"
+
+/* ?1 is the instructor wherever one is concerned. Tables are named main.…, so that no temporary
+** table can stand in for them. */
+static const struct {
+  enum kind kind;
+  const char *sql;
+} STATEMENTS[STATEMENT_COUNT] = {
+  [BEGIN_READ] = {CONTROL, "BEGIN"},
+  [BEGIN_WRITE] = {CONTROL, "BEGIN IMMEDIATE"},
+  [COMMIT] = {CONTROL, "COMMIT"},
+  [ROLLBACK] = {CONTROL, "ROLLBACK"},
+
+  [SELECT_USER_VERSION] = {READ, "PRAGMA main.user_version"},
+  [SELECT_SCHEMA] = {READ, "SELECT sql, name FROM main.sqlite_schema WHERE sql IS NOT NULL"},
+  [SELECT_STORE] = {READ, "SELECT id, created_at, rules_version FROM main.store"},
+
+  [INSERT_CUSTOMER] =
+    {WRITE, "INSERT INTO main.customers (instructor_id, id, channel, normalized_identifier,"
+            " display_identifier, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)"},
+  [UPDATE_CUSTOMER_DISPLAY] =
+    {WRITE, "UPDATE main.customers SET display_identifier = ?3, updated_at = ?4"
+            " WHERE id = ?2 AND instructor_id = ?1"},
+  [SELECT_CUSTOMER] =
+    {READ, "SELECT " CUSTOMER_COLUMNS " FROM main.customers"
+           " WHERE id = ?2 AND instructor_id = ?1"},
+  [SELECT_CUSTOMER_BY_KEY] =
+    {READ, "SELECT " CUSTOMER_COLUMNS " FROM main.customers"
+           " WHERE normalized_identifier = ?3 AND channel = ?2 AND instructor_id = ?1"},
+  [SELECT_CUSTOMERS] =
+    {READ, "SELECT " CUSTOMER_COLUMNS " FROM main.customers"
+           " WHERE instructor_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3"},
+
+  /* Always one row, so that the statement, and with it the read transaction, stays open while
+  ** RESOLVE_IDENTITY looks: both see one moment. */
+  [RESOLVE_LINK] =
+    {READ, "SELECT link.instructor_id = ?1, link.customer_id, customer.id"
+           " FROM (SELECT 1)"
+           " LEFT JOIN main.conversation_links AS link"
+           " ON link.conversation_id = ?2"
+           " LEFT JOIN main.customers AS customer"
+           " ON customer.id = link.customer_id AND customer.instructor_id = ?1"},
+  /* The second row is what tells "exactly one" from "more than one". */
+  [RESOLVE_IDENTITY] =
+    {READ, "SELECT id FROM main.customers WHERE normalized_identifier = ?3 AND channel = ?2"
+           " AND instructor_id = ?1 LIMIT 2"},
+
+  [SELECT_LINK] =
+    {READ, "SELECT instructor_id = ?1, customer_id FROM main.conversation_links"
+           " WHERE conversation_id = ?2"},
+  [INSERT_LINK] =
+    {WRITE, "INSERT INTO main.conversation_links (instructor_id, conversation_id,"
+            " customer_id, audit_seq, updated_at) VALUES (?1, ?2, ?3, ?4, ?5)"},
+  [UPDATE_LINK] =
+    {WRITE, "UPDATE main.conversation_links"
+            " SET customer_id = ?3, audit_seq = ?4, updated_at = ?5"
+            " WHERE conversation_id = ?2 AND instructor_id = ?1"},
+  [SELECT_CONVERSATIONS] =
+    {READ, "SELECT conversation_id, customer_id, audit_seq, updated_at"
+           " FROM main.conversation_links WHERE instructor_id = ?1 AND customer_id = ?2"
+           " AND conversation_id > ?3 ORDER BY conversation_id LIMIT ?4"},
+
+  [INSERT_EVENT] =
+    {WRITE, "INSERT INTO main.audit_events (" EVENT_COLUMNS ")"
+            " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"},
+  [SELECT_EVENTS] =
+    {READ, "SELECT " EVENT_COLUMNS " FROM main.audit_events"
+           " WHERE instructor_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3"},
+  [SELECT_HISTORY] =
+    {READ, "SELECT " EVENT_COLUMNS " FROM main.audit_events"
+           " WHERE instructor_id = ?1 AND conversation_id = ?2 AND seq > ?3"
+           " ORDER BY seq LIMIT ?4"},
+  [SELECT_LAST_EVENT] =
+    {READ, "SELECT seq, hash FROM main.audit_events"
+           " WHERE instructor_id = ?1 ORDER BY seq DESC LIMIT 1"},
+
+  [VERIFY_LINKS] =
+    {READ, "SELECT event.conversation_id, event.seq, event.previous_customer_id,"
+           " event.new_customer_id, event.created_at,"
+           " link.audit_seq, link.customer_id, link.updated_at"
+           " FROM main.audit_events AS event INDEXED BY audit_events_conversation"
+           " LEFT JOIN main.conversation_links AS link"
+           " ON link.conversation_id = event.conversation_id AND link.instructor_id = ?1"
+           " WHERE event.instructor_id = ?1 ORDER BY event.conversation_id, event.seq"},
+  /* Not by the index: who hides a link there must be seen too. */
+  [COUNT_LINKS] =
+    {READ, "SELECT count(*) FROM main.conversation_links NOT INDEXED"
+           " WHERE instructor_id = ?1"},
+
+  [CHECK_DATABASE] = {READ, "PRAGMA main.integrity_check(1)"},
+  [CHECK_CUSTOMERS] = {READ, "SELECT " CUSTOMER_COLUMNS " FROM main.customers"},
+  [CHECK_LINKED_CUSTOMERS] =
+    {READ, "SELECT instructor_id, conversation_id FROM main.conversation_links AS link"
+           " WHERE customer_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM main.customers"
+           " WHERE id = link.customer_id AND instructor_id = link.instructor_id) LIMIT 1"},
+  [CHECK_NEXT_INSTRUCTOR] =
+    {READ, "SELECT min(instructor_id) FROM ("
+           "SELECT min(instructor_id) AS instructor_id FROM main.audit_events"
+           " WHERE instructor_id > ?1 UNION ALL "
+           "SELECT min(instructor_id) FROM main.conversation_links WHERE instructor_id > ?1)"},
+};
+
+/* ---- Types --------------------------------------------------------------------------------- */
+
+#define STORE_MAGIC             0x63757374u
+#define DEFAULT_BUSY_TIMEOUT_MS 1000
+#define HASH_BYTES              32
+
+/* A string that has been checked: UTF-8, of a known size, within its limit. bytes NULL: none. Only
+** the functions named take_… make one of what a caller passes. */
+typedef struct text {
+  const char *bytes;
+  int size;
+} text;
+
+static const text NO_TEXT = {NULL, 0};
+
+/* magic, owner     that the handle is one, is open, and is this process's
+** db, statements   the connection; each statement is prepared when it is first used
+** writing          between begin_write and end_write
+** in_call          a call is running: what a clock or random callback must not do again
+** in_listener      the listener is running: it may read, and is not told of that
+** errmsg, errarg   what the last call said
+*/
+struct custmem {
+  uint32_t magic;
+  pid_t owner;
+  sqlite3 *db;
+  sqlite3_stmt *statements[STATEMENT_COUNT];
+  int writing;
+  int in_call;
+  int in_listener;
+  int read_only;
+  int exclusive;
+  int busy_timeout_ms;
+  int64_t (*now_ms)(void *ctx);
+  int (*random)(uint8_t *bytes, size_t size, void *ctx);
+  void *source_ctx;
+  void (*listener)(const custmem_notice *notice, void *ctx);
+  void *listener_ctx;
+  custmem_info info;
+  const char *errarg;
+  char errmsg[CUSTMEM_MESSAGE_MAX + 1];
+};
+
+/* ---- Errors -------------------------------------------------------------------------------- */
+
+/* A constant of the header as a language without it sees it; the last row is for a value that is
+** none of them. */
+typedef struct named {
+  int value;
+  const char *name;
+  const char *sentence;
+} named;
+
+static const named CODES[] = {
+  {CUSTMEM_OK, "CUSTMEM_OK", "done"},
+  {CUSTMEM_MISUSE, "CUSTMEM_MISUSE", "the call itself is wrong"},
+  {CUSTMEM_EMPTY, "CUSTMEM_EMPTY", "a text that must not be empty is empty"},
+  {CUSTMEM_TOO_LONG, "CUSTMEM_TOO_LONG", "a text is longer than its limit"},
+  {CUSTMEM_BAD_TEXT, "CUSTMEM_BAD_TEXT",
+   "a text is not UTF-8, or holds a NUL or a control character"},
+  {CUSTMEM_BAD_CHANNEL, "CUSTMEM_BAD_CHANNEL", "there is no such channel"},
+  {CUSTMEM_BAD_IDENTIFIER, "CUSTMEM_BAD_IDENTIFIER",
+   "the identifier is none that the channel accepts"},
+  {CUSTMEM_NO_INSTRUCTOR, "CUSTMEM_NO_INSTRUCTOR", "no instructor was given"},
+  {CUSTMEM_NOT_HUMAN, "CUSTMEM_NOT_HUMAN", "only a human may write"},
+  {CUSTMEM_NO_REASON, "CUSTMEM_NO_REASON", "a reason is required"},
+  {CUSTMEM_NO_CUSTOMER, "CUSTMEM_NO_CUSTOMER", "the instructor has no such customer"},
+  {CUSTMEM_OTHER_INSTRUCTOR, "CUSTMEM_OTHER_INSTRUCTOR",
+   "the conversation belongs to another instructor"},
+  {CUSTMEM_ALREADY_LINKED, "CUSTMEM_ALREADY_LINKED", "the conversation has a customer already"},
+  {CUSTMEM_NOT_LINKED, "CUSTMEM_NOT_LINKED", "the conversation has no customer"},
+  {CUSTMEM_CHANGED, "CUSTMEM_CHANGED", "the conversation's customer is not the one named"},
+  {CUSTMEM_NO_CHANGE, "CUSTMEM_NO_CHANGE", "the conversation has this customer already"},
+  {CUSTMEM_CONSTRAINT, "CUSTMEM_CONSTRAINT", "the database refused the write"},
+  {CUSTMEM_BUSY, "CUSTMEM_BUSY", "the store is locked by another handle"},
+  {CUSTMEM_FULL, "CUSTMEM_FULL", "there is no space left"},
+  {CUSTMEM_READONLY, "CUSTMEM_READONLY", "the store is read-only"},
+  {CUSTMEM_IO, "CUSTMEM_IO", "the operating system reported an error"},
+  {CUSTMEM_NOMEM, "CUSTMEM_NOMEM", "there is no memory left"},
+  {CUSTMEM_UNKNOWN_OUTCOME, "CUSTMEM_UNKNOWN_OUTCOME",
+   "the commit failed half-way: resolve to see, and repeat"},
+  {CUSTMEM_CORRUPT, "CUSTMEM_CORRUPT", "the store is damaged"},
+  {CUSTMEM_FORKED, "CUSTMEM_FORKED", "the handle was opened before a fork"},
+  {CUSTMEM_SOURCE, "CUSTMEM_SOURCE", "the clock or the random source failed"},
+  {CUSTMEM_INTERRUPTED, "CUSTMEM_INTERRUPTED", "the call was interrupted"},
+  {CUSTMEM_INTERNAL, "CUSTMEM_INTERNAL", "a fault of custmem's own"},
+  {CUSTMEM_NO_PATH, "CUSTMEM_NO_PATH", "there is no such file or directory"},
+  {CUSTMEM_NOT_A_FILE, "CUSTMEM_NOT_A_FILE", "the path is not a file's"},
+  {CUSTMEM_SYMLINK, "CUSTMEM_SYMLINK", "the path is a symbolic link"},
+  {CUSTMEM_HARD_LINK, "CUSTMEM_HARD_LINK", "the file has more than one name"},
+  {CUSTMEM_PERMISSION, "CUSTMEM_PERMISSION", "the path may not be used so"},
+  {CUSTMEM_EXISTS, "CUSTMEM_EXISTS", "there is a file already"},
+  {CUSTMEM_NOT_A_DATABASE, "CUSTMEM_NOT_A_DATABASE", "the file is not an SQLite database"},
+  {CUSTMEM_OTHER_APPLICATION, "CUSTMEM_OTHER_APPLICATION",
+   "the database is another application's"},
+  {CUSTMEM_NEWER, "CUSTMEM_NEWER", "the store is of a newer version of custmem"},
+  {CUSTMEM_SCHEMA, "CUSTMEM_SCHEMA", "the store's schema is not custmem's"},
+  {CUSTMEM_RULES, "CUSTMEM_RULES", "the store's keys were made by another rule set"},
+  {CUSTMEM_OLD_SQLITE, "CUSTMEM_OLD_SQLITE", "SQLite is older than 3.51.3"},
+  {CUSTMEM_BROKEN, "CUSTMEM_BROKEN", "what is stored is not what was written"},
+  {CUSTMEM_ANCHOR, "CUSTMEM_ANCHOR", "the audit does not continue the anchor"},
+  {-1, "CUSTMEM_UNKNOWN", "an unknown code"},
+};
+
+static const named *find_named(const named *table, size_t count, int value) {
+  size_t i = 0;
+  while (i < count - 1 && table[i].value != value)
+    i++;
+  return &table[i];
+}
+
+const char *custmem_strerror(int code) {
+  return find_named(CODES, COUNT_OF(CODES), code)->sentence;
+}
+
+const char *custmem_code_name(int code) {
+  return find_named(CODES, COUNT_OF(CODES), code)->name;
+}
+
+static int fail(custmem *store, int code, const char *arg, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  sqlite3_vsnprintf((int)sizeof store->errmsg, store->errmsg, format, arguments);
+  va_end(arguments);
+  store->errarg = arg;
+  return code;
+}
+
+static int code_of_sqlite(int rc) {
+  switch (rc & 0xff) {
+  case SQLITE_BUSY:
+  case SQLITE_LOCKED:
+  case SQLITE_PROTOCOL:
+    return CUSTMEM_BUSY;
+  case SQLITE_FULL:
+    return CUSTMEM_FULL;
+  case SQLITE_READONLY:
+    return CUSTMEM_READONLY;
+  case SQLITE_IOERR:
+    return rc == SQLITE_IOERR_NOMEM ? CUSTMEM_NOMEM : CUSTMEM_IO;
+  case SQLITE_CANTOPEN:
+    return CUSTMEM_IO;
+  case SQLITE_PERM:
+    return CUSTMEM_PERMISSION;
+  case SQLITE_NOMEM:
+    return CUSTMEM_NOMEM;
+  case SQLITE_CORRUPT:
+  case SQLITE_TOOBIG: /* no write makes anything near SQLite's limits */
+    return CUSTMEM_CORRUPT;
+  case SQLITE_NOTADB:
+    return CUSTMEM_NOT_A_DATABASE;
+  case SQLITE_CONSTRAINT:
+    return CUSTMEM_CONSTRAINT;
+  case SQLITE_INTERRUPT:
+    return CUSTMEM_INTERRUPTED;
+  case SQLITE_ERROR: /* the statements are fixed: what they name is not there any more */
+  case SQLITE_SCHEMA:
+    return CUSTMEM_SCHEMA;
+  default:
+    return CUSTMEM_INTERNAL;
+  }
+}
+
+static int fail_sqlite(custmem *store, int rc) {
+  int code = code_of_sqlite(rc);
+  return fail(store, code, "", "%s: %s", custmem_strerror(code), sqlite3_errmsg(store->db));
+}
+
+const char *custmem_errmsg(const custmem *store) {
+  return store != NULL && store->magic == STORE_MAGIC ? store->errmsg : "not an open store";
+}
+
+const char *custmem_errarg(const custmem *store) {
+  return store != NULL && store->magic == STORE_MAGIC ? store->errarg : "";
+}
+
+/* ---- Text ---------------------------------------------------------------------------------- */
+
+/* How a text may be laid out: control characters in neither, line breaks and tabs in PROSE. */
+enum layout { LINE, PROSE };
+
+#define NOT_UTF8 UINT32_MAX
+
+/* The code point at *at, which moves past it; NOT_UTF8 for bytes that are none: overlong forms,
+** surrogates, beyond U+10FFFF, or cut off. */
+static uint32_t next_code_point(const char **at, const char *end) {
+  static const uint32_t smallest[] = {0, 0x80, 0x800, 0x10000};
+  const unsigned char *byte = (const unsigned char *)*at;
+  uint32_t code_point = byte[0];
+  int more, i;
+  if (code_point < 0x80) {
+    (*at)++;
+    return code_point;
+  }
+  more = code_point >= 0xf0 ? 3 : code_point >= 0xe0 ? 2 : 1;
+  if (code_point < 0xc0 || code_point > 0xf4 || end - *at <= more) return NOT_UTF8;
+  code_point &= 0x3fu >> more;
+  for (i = 1; i <= more; i++) {
+    if ((byte[i] & 0xc0) != 0x80) return NOT_UTF8;
+    code_point = code_point << 6 | (byte[i] & 0x3fu);
+  }
+  if (code_point < smallest[more] || code_point > 0x10ffff) return NOT_UTF8;
+  if (code_point >= 0xd800 && code_point <= 0xdfff) return NOT_UTF8;
+  *at += more + 1;
+  return code_point;
+}
+
+static int is_control(uint32_t c) {
+  return c < 0x20 || (c >= 0x7f && c <= 0x9f);
+}
+
+/* Spaces and marks that people and phones put around and into numbers without meaning anything:
+** space, no-break spaces, zero-width and direction marks. */
+static int is_space_or_mark(uint32_t c) {
+  return c == ' ' || c == 0xa0 || c == 0x2007 || c == 0x202f || /* spaces */
+         (c >= 0x200b && c <= 0x200f) || c == 0x2060 || c == 0xfeff || c == 0x61c ||
+         (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
+}
+
+/* What leaves a reason without one: every character that shows nothing. */
+static int is_blank(uint32_t c) {
+  return is_space_or_mark(c) || is_control(c) || (c >= 0x2000 && c <= 0x200a) || c == 0xad ||
+         c == 0x34f || c == 0x115f || c == 0x1160 || c == 0x1680 || c == 0x180e ||
+         (c >= 0x2028 && c <= 0x2029) || (c >= 0x205f && c <= 0x2064) || c == 0x2800 ||
+         c == 0x3000 || c == 0x3164 || (c >= 0xfe00 && c <= 0xfe0f) || c == 0xffa0;
+}
+
+static int is_all_blank(text value) {
+  const char *at = value.bytes, *end = value.bytes + value.size;
+  while (at < end)
+    if (!is_blank(next_code_point(&at, end))) return 0;
+  return 1;
+}
+
+static int is_clean(text value, enum layout layout) {
+  const char *at = value.bytes, *end = value.bytes + value.size;
+  while (at < end) {
+    uint32_t c = next_code_point(&at, end);
+    int breaks = layout == PROSE && (c == '\t' || c == '\n' || c == '\r');
+    if (c == NOT_UTF8 || (is_control(c) && !breaks)) return 0;
+  }
+  return 1;
+}
+
+/* The size of a caller's text, at most one past the limit: what is beyond is not looked at. */
+static int measure(const char *bytes, int64_t size, int limit) {
+  const char *nul;
+  if (size >= 0) return size <= limit ? (int)size : limit + 1;
+  nul = memchr(bytes, '\0', (size_t)limit + 1);
+  return nul != NULL ? (int)(nul - bytes) : limit + 1;
+}
+
+/* A caller's string, checked. `name` is the parameter's, for the message. */
+static int take_text(
+  custmem *store,
+  const char *name,
+  const char *bytes,
+  int64_t size,
+  int limit,
+  enum layout layout,
+  text *out
+) {
+  *out = NO_TEXT;
+  if (bytes == NULL) return fail(store, CUSTMEM_MISUSE, name, "%s is NULL", name);
+  if (size < CUSTMEM_NUL_TERMINATED)
+    return fail(store, CUSTMEM_MISUSE, name, "the size of %s is negative", name);
+  out->bytes = bytes;
+  out->size = measure(bytes, size, limit);
+  if (out->size == 0) return fail(store, CUSTMEM_EMPTY, name, "%s is empty", name);
+  if (out->size > limit)
+    return fail(store, CUSTMEM_TOO_LONG, name, "%s is longer than %d bytes", name, limit);
+  if (!is_clean(*out, layout))
+    return fail(
+      store, CUSTMEM_BAD_TEXT, name,
+      "%s (at most %d bytes) is not UTF-8, or holds a NUL or a control character", name, limit
+    );
+  return CUSTMEM_OK;
+}
+
+static int take_id(custmem *store, const char *name, const char *id, text *out) {
+  return take_text(store, name, id, CUSTMEM_NUL_TERMINATED, CUSTMEM_ID_MAX, LINE, out);
+}
+
+static int take_customer_id(custmem *store, const char *name, const char *id, text *out) {
+  return take_text(store, name, id, CUSTMEM_NUL_TERMINATED, CUSTMEM_UUID_SIZE, LINE, out);
+}
+
+/* A text that may be NULL: none. */
+static int take_optional(
+  custmem *store,
+  const char *name,
+  const char *bytes,
+  int64_t size,
+  int limit,
+  enum layout layout,
+  text *out
+) {
+  *out = NO_TEXT;
+  return bytes == NULL ? CUSTMEM_OK : take_text(store, name, bytes, size, limit, layout, out);
+}
+
+/* The scope of a call: whose rows it may see. The only place that makes one. */
+static int take_instructor(custmem *store, const char *instructor_id, text *out) {
+  *out = NO_TEXT;
+  if (instructor_id == NULL || instructor_id[0] == '\0')
+    return fail(
+      store, CUSTMEM_NO_INSTRUCTOR, "instructor_id", "no instructor_id (1 to %d bytes)",
+      CUSTMEM_ID_MAX
+    );
+  return take_id(store, "instructor_id", instructor_id, out);
+}
+
+/* Who writes: a human (CM-2.3 §3.1), for an instructor. */
+static int take_actor(
+  custmem *store,
+  const custmem_actor *actor,
+  text *instructor,
+  text *actor_id
+) {
+  int rc;
+  *instructor = *actor_id = NO_TEXT;
+  if (actor == NULL) return fail(store, CUSTMEM_MISUSE, "actor", "actor is NULL");
+  rc = take_instructor(store, actor->instructor_id, instructor);
+  if (rc == CUSTMEM_OK && actor->type != CUSTMEM_ACTOR_HUMAN)
+    rc = fail(store, CUSTMEM_NOT_HUMAN, "actor", "only a human may write (CM-2.3 §3.1)");
+  if (rc == CUSTMEM_OK) rc = take_id(store, "actor_id", actor->actor_id, actor_id);
+  return rc;
+}
+
+/* A page of a list to fill. */
+static int take_page(
+  custmem *store,
+  const char *name,
+  const void *rows,
+  int32_t capacity,
+  int32_t *count
+) {
+  if (rows == NULL) return fail(store, CUSTMEM_MISUSE, name, "%s is NULL", name);
+  if (count == NULL) return fail(store, CUSTMEM_MISUSE, "count", "count is NULL");
+  if (capacity < 1)
+    return fail(store, CUSTMEM_MISUSE, "capacity", "capacity is %d, not at least 1", capacity);
+  return CUSTMEM_OK;
+}
+
+/* ---- SQLite -------------------------------------------------------------------------------- */
+
+/* A prepared statement, ready to bind. What the table calls READ is proved to be one; a WRITE is
+** had only inside begin_write … end_write. */
+static int prepared(custmem *store, enum statement id, sqlite3_stmt **out) {
+  sqlite3_stmt **slot = &store->statements[id];
+  enum kind kind = STATEMENTS[id].kind;
+  int rc = SQLITE_OK;
+  *out = NULL;
+  if (*slot == NULL)
+    rc = sqlite3_prepare_v3(
+      store->db, STATEMENTS[id].sql, -1, SQLITE_PREPARE_PERSISTENT, slot, NULL
+    );
+  if (rc != SQLITE_OK) return fail_sqlite(store, rc);
+  if ((kind == READ && !sqlite3_stmt_readonly(*slot)) || (kind == WRITE && !store->writing))
+    return fail(store, CUSTMEM_INTERNAL, "", "statement %d in the wrong place", (int)id);
+  *out = *slot;
+  return CUSTMEM_OK;
+}
+
+/* Makes a statement ready for its next use, and forgets the caller's pointers. */
+static void release(sqlite3_stmt *stmt) {
+  if (stmt == NULL) return;
+  sqlite3_reset(stmt);
+  sqlite3_clear_bindings(stmt);
+}
+
+/* Prepares a statement and binds its parameters in order, one letter each: t a text (NULL for
+** none), i an int64_t, h the HASH_BYTES of a hash. What is bound must last until release. */
+static int statement(
+  custmem *store,
+  enum statement id,
+  sqlite3_stmt **stmt,
+  const char *types,
+  ...
+) {
+  int rc = prepared(store, id, stmt), sqlite_rc = SQLITE_OK, i;
+  va_list values;
+  va_start(values, types);
+  for (i = 1; rc == CUSTMEM_OK && sqlite_rc == SQLITE_OK && *types != '\0'; i++, types++) {
+    if (*types == 't') {
+      text value = va_arg(values, text);
+      sqlite_rc = sqlite3_bind_text(*stmt, i, value.bytes, value.size, SQLITE_STATIC);
+    } else if (*types == 'i') {
+      sqlite_rc = sqlite3_bind_int64(*stmt, i, va_arg(values, int64_t));
+    } else {
+      const unsigned char *hash = va_arg(values, const unsigned char *);
+      sqlite_rc = sqlite3_bind_blob(*stmt, i, hash, HASH_BYTES, SQLITE_STATIC);
+    }
+  }
+  va_end(values);
+  if (sqlite_rc != SQLITE_OK) rc = fail_sqlite(store, sqlite_rc);
+  return rc;
+}
+
+/* Steps once; *row says whether there is one. */
+static int step(custmem *store, sqlite3_stmt *stmt, int *row) {
+  int rc = sqlite3_step(stmt);
+  *row = rc == SQLITE_ROW;
+  return *row || rc == SQLITE_DONE ? CUSTMEM_OK : fail_sqlite(store, rc);
+}
+
+/* Steps a statement that has no rows, and releases it. */
+static int step_done(custmem *store, sqlite3_stmt *stmt) {
+  int row, rc = step(store, stmt, &row);
+  release(stmt);
+  return rc;
+}
+
+/* Reads a row's columns from left to right into fixed fields. The file is not trusted: a value of
+** another type, an empty text, one with a NUL inside, or one that does not fit is CORRUPT, never
+** cut. */
+typedef struct row_reader {
+  sqlite3_stmt *stmt;
+  int column;
+  int code;
+} row_reader;
+
+static row_reader read_row(sqlite3_stmt *stmt) {
+  row_reader row = {stmt, 0, CUSTMEM_OK};
+  return row;
+}
+
+/* A text, or "" for NULL. */
+static void read_nullable_text(row_reader *row, char *field, size_t field_size) {
+  int column = row->column++;
+  int type = sqlite3_column_type(row->stmt, column);
+  const unsigned char *bytes = sqlite3_column_text(row->stmt, column);
+  size_t size = (size_t)sqlite3_column_bytes(row->stmt, column);
+  field[0] = '\0';
+  if (type == SQLITE_NULL) return;
+  if (type != SQLITE_TEXT || bytes == NULL || size == 0 || size >= field_size || memchr(bytes, '\0', size) != NULL) {
+    row->code = CUSTMEM_CORRUPT;
+    return;
+  }
+  memcpy(field, bytes, size);
+  field[size] = '\0';
+}
+
+static void read_text(row_reader *row, char *field, size_t field_size) {
+  read_nullable_text(row, field, field_size);
+  if (field[0] == '\0') row->code = CUSTMEM_CORRUPT;
+}
+
+static int64_t read_int(row_reader *row) {
+  int column = row->column++;
+  if (sqlite3_column_type(row->stmt, column) != SQLITE_INTEGER) row->code = CUSTMEM_CORRUPT;
+  return sqlite3_column_int64(row->stmt, column);
+}
+
+static void read_hash(row_reader *row, unsigned char hash[HASH_BYTES]) {
+  int column = row->column++;
+  const void *bytes = sqlite3_column_blob(row->stmt, column);
+  if (
+    sqlite3_column_type(row->stmt, column) == SQLITE_BLOB && bytes != NULL &&
+    sqlite3_column_bytes(row->stmt, column) == HASH_BYTES
+  )
+    memcpy(hash, bytes, HASH_BYTES);
+  else
+    row->code = CUSTMEM_CORRUPT;
+}
+
+/* What reading the row came to. Memory that ran out looks like a NULL text, so it is told apart. */
+static int row_code(custmem *store, const row_reader *row, const char *what) {
+  if (row->code == CUSTMEM_OK) return CUSTMEM_OK;
+  if (sqlite3_errcode(store->db) == SQLITE_NOMEM) return fail_sqlite(store, SQLITE_NOMEM);
+  return fail(store, row->code, "", "the store holds a %s that cannot be", what);
+}
+
+static int begin(custmem *store, enum statement how) {
+  sqlite3_stmt *stmt;
+  int rc = prepared(store, how, &stmt);
+  return rc == CUSTMEM_OK ? step_done(store, stmt) : rc;
+}
+
+/* Ends whatever transaction is open, without a trace; the message of what failed is kept. */
+static void roll_back(custmem *store) {
+  sqlite3_stmt *stmt = store->statements[ROLLBACK];
+  if (sqlite3_get_autocommit(store->db)) return;
+  sqlite3_step(stmt);
+  release(stmt);
+}
+
+static int begin_read(custmem *store) {
+  return begin(store, BEGIN_READ);
+}
+
+static void end_read(custmem *store) {
+  roll_back(store);
+}
+
+static int begin_write(custmem *store) {
+  int rc;
+  if (store->read_only)
+    return fail(store, CUSTMEM_READONLY, "store", "the store was opened read-only");
+  rc = begin(store, BEGIN_WRITE);
+  store->writing = rc == CUSTMEM_OK;
+  return rc;
+}
+
+/* Commits if all went well, else leaves no trace. A commit that the operating system failed may yet
+** be found by whoever recovers the file: that is said, and nothing else is. */
+static int end_write(custmem *store, int rc) {
+  if (rc == CUSTMEM_OK) {
+    rc = begin(store, COMMIT);
+    if (rc == CUSTMEM_IO)
+      rc = fail(store, CUSTMEM_UNKNOWN_OUTCOME, "", "%s", sqlite3_errmsg(store->db));
+  }
+  roll_back(store);
+  store->writing = 0;
+  return rc;
+}
+
+/* Every public call on a store begins and ends here. */
+static int enter(custmem *store) {
+  if (store == NULL || store->magic != STORE_MAGIC) return CUSTMEM_MISUSE;
+  if (store->owner != getpid())
+    return fail(store, CUSTMEM_FORKED, "store", "the store was opened before a fork()");
+  if (store->in_call)
+    return fail(store, CUSTMEM_MISUSE, "store", "a clock or random callback called custmem");
+  store->in_call = 1;
+  store->errarg = "";
+  store->errmsg[0] = '\0';
+  return CUSTMEM_OK;
+}
+
+/* The same for a call that changes something: not from inside the listener. */
+static int enter_write(custmem *store) {
+  int rc = enter(store);
+  if (rc != CUSTMEM_OK || !store->in_listener) return rc;
+  store->in_call = 0;
+  return fail(store, CUSTMEM_MISUSE, "store", "a listener may read, and do nothing else");
+}
+
+/* The same for a call that fills a page of a list. */
+static int enter_list(custmem *store, int32_t *count) {
+  if (count != NULL) *count = 0;
+  return enter(store);
+}
+
+static int leave(custmem *store, int rc) {
+  store->in_call = 0;
+  if (rc == CUSTMEM_OK) {
+    store->errarg = "";
+    store->errmsg[0] = '\0';
+  }
+  return rc;
+}
+
+/* A page that failed is no page. */
+static int leave_list(custmem *store, int32_t *count, int rc) {
+  if (rc != CUSTMEM_OK && count != NULL) *count = 0;
+  return leave(store, rc);
+}
+
+/* Tells the listener, after all is done: the call's outcome is settled, and stays what it is. */
+static void tell(custmem *store, const custmem_notice *notice) {
+  if (store->listener == NULL || store->in_listener) return;
+  store->in_listener = 1;
+  store->in_call = 0;
+  store->listener(notice, store->listener_ctx);
+  store->in_call = 1;
+  store->in_listener = 0;
+}
+
+/* ---- Sources: clock, random, UUIDs --------------------------------------------------------- */
+
+#define CLOCK_LIMIT (INT64_C(1) << 48) /* what a UUIDv7 holds */
+
+static int64_t system_now_ms(void *ctx) {
+  struct timespec now;
+  (void)ctx;
+  if (timespec_get(&now, TIME_UTC) != TIME_UTC) return -1;
+  return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static int sqlite_random(uint8_t *bytes, size_t size, void *ctx) {
+  (void)ctx;
+  sqlite3_randomness((int)size, bytes);
+  return 0;
+}
+
+static int take_now(custmem *store, int64_t *now_ms) {
+  *now_ms = store->now_ms(store->source_ctx);
+  if (*now_ms >= 0 && *now_ms < CLOCK_LIMIT) return CUSTMEM_OK;
+  return fail(
+    store, CUSTMEM_SOURCE, "now_ms", "the clock says %lld, not 0 to 2^48-1 ms",
+    (long long)*now_ms
+  );
+}
+
+static void to_hex(const unsigned char *bytes, size_t size, char *hex) {
+  static const char digits[] = "0123456789abcdef";
+  size_t i;
+  for (i = 0; i < size; i++) {
+    hex[2 * i] = digits[bytes[i] >> 4];
+    hex[2 * i + 1] = digits[bytes[i] & 15];
+  }
+  hex[2 * size] = '\0';
+}
+
+/* A UUIDv7 (RFC 9562): 48 bits of time, version, variant, 74 random bits. */
+static int make_uuid(custmem *store, int64_t now_ms, char uuid[CUSTMEM_UUID_SIZE + 1]) {
+  uint8_t bytes[16];
+  char hex[33];
+  int i;
+  if (store->random(bytes + 6, sizeof bytes - 6, store->source_ctx) != 0)
+    return fail(store, CUSTMEM_SOURCE, "random", "the random source failed");
+  for (i = 0; i < 6; i++)
+    bytes[i] = (uint8_t)(now_ms >> (8 * (5 - i)));
+  bytes[6] = (uint8_t)(0x70 | (bytes[6] & 0x0f));
+  bytes[8] = (uint8_t)(0x80 | (bytes[8] & 0x3f));
+  to_hex(bytes, sizeof bytes, hex);
+  sqlite3_snprintf(
+    CUSTMEM_UUID_SIZE + 1, uuid, "%.8s-%.4s-%.4s-%.4s-%s", hex, hex + 8, hex + 12, hex + 16,
+    hex + 20
+  );
+  return CUSTMEM_OK;
+}
+
+/* ---- SHA-256 (FIPS 180-4) ------------------------------------------------------------------ */
+
+typedef struct sha256 {
+  uint32_t state[8];
+  uint64_t size;
+  unsigned char block[64];
+} sha256;
+
+static uint32_t rotate_right(uint32_t x, int bits) {
+  return x >> bits | x << (32 - bits);
+}
+
+static void sha256_block(uint32_t state[8], const unsigned char block[64]) {
+  static const uint32_t k[64] = {
+    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4,
+    0xab1c5ed5, 0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe,
+    0x9bdc06a7, 0xc19bf174, 0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f,
+    0x4a7484aa, 0x5cb0a9dc, 0x76f988da, 0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7,
+    0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967, 0x27b70a85, 0x2e1b2138, 0x4d2c6dfc,
+    0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85, 0xa2bfe8a1, 0xa81a664b,
+    0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070, 0x19a4c116,
+    0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7,
+    0xc67178f2};
+  uint32_t w[64], a = state[0], b = state[1], c = state[2], d = state[3], e = state[4],
+                  f = state[5], g = state[6], h = state[7];
+  int i;
+  for (i = 0; i < 16; i++)
+    w[i] = (uint32_t)block[4 * i] << 24 | (uint32_t)block[4 * i + 1] << 16 |
+           (uint32_t)block[4 * i + 2] << 8 | block[4 * i + 3];
+  for (i = 16; i < 64; i++) {
+    uint32_t x = w[i - 15], y = w[i - 2];
+    w[i] = w[i - 16] + w[i - 7] + (rotate_right(x, 7) ^ rotate_right(x, 18) ^ x >> 3) +
+           (rotate_right(y, 17) ^ rotate_right(y, 19) ^ y >> 10);
+  }
+  for (i = 0; i < 64; i++) {
+    uint32_t t1 = h + (rotate_right(e, 6) ^ rotate_right(e, 11) ^ rotate_right(e, 25)) +
+                  ((e & f) ^ (~e & g)) + k[i] + w[i];
+    uint32_t t2 = (rotate_right(a, 2) ^ rotate_right(a, 13) ^ rotate_right(a, 22)) +
+                  ((a & b) ^ (a & c) ^ (b & c));
+    h = g, g = f, f = e, e = d + t1, d = c, c = b, b = a, a = t1 + t2;
+  }
+  state[0] += a, state[1] += b, state[2] += c, state[3] += d;
+  state[4] += e, state[5] += f, state[6] += g, state[7] += h;
+}
+
+static void sha256_start(sha256 *sha) {
+  static const uint32_t start[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                                    0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+  memcpy(sha->state, start, sizeof start);
+  sha->size = 0;
+}
+
+static void sha256_add(sha256 *sha, const void *bytes, size_t size) {
+  const unsigned char *at = bytes;
+  while (size > 0) {
+    size_t used = (size_t)(sha->size % sizeof sha->block);
+    size_t part = sizeof sha->block - used;
+    if (part > size) part = size;
+    memcpy(sha->block + used, at, part);
+    sha->size += part;
+    at += part;
+    size -= part;
+    if (sha->size % sizeof sha->block == 0) sha256_block(sha->state, sha->block);
+  }
+}
+
+static void put_big_endian(unsigned char *bytes, uint64_t value, int size) {
+  int i;
+  for (i = 0; i < size; i++)
+    bytes[i] = (unsigned char)(value >> (8 * (size - 1 - i)));
+}
+
+static void sha256_finish(sha256 *sha, unsigned char hash[HASH_BYTES]) {
+  static const unsigned char padding[64] = {0x80};
+  unsigned char bits[8];
+  int i;
+  put_big_endian(bits, sha->size * 8, 8);
+  sha256_add(sha, padding, 1 + (119 - sha->size % 64) % 64);
+  sha256_add(sha, bits, sizeof bits);
+  for (i = 0; i < 8; i++)
+    put_big_endian(hash + 4 * i, sha->state[i], 4);
+}
+
+/* ---- The audit's encoding -------------------------------------------------------------------
+** Documented in custmem.h, under Audit: each field as tag, length, bytes, so that no two different
+** events can be the same bytes. */
+
+#define CHAIN_DOMAIN "custmem.audit.chain.1"
+#define EVENT_DOMAIN "custmem.audit.event.1"
+
+static void add_field(sha256 *sha, int tag, const void *bytes, size_t size) {
+  unsigned char prefix[5];
+  prefix[0] = (unsigned char)tag;
+  put_big_endian(prefix + 1, bytes != NULL ? size : UINT32_MAX, 4);
+  sha256_add(sha, prefix, sizeof prefix);
+  if (bytes != NULL) sha256_add(sha, bytes, size);
+}
+
+/* "" in a struct is NULL in the file: no write stores an empty text, and no read accepts one. */
+static void add_text(sha256 *sha, int tag, const char *value) {
+  add_field(sha, tag, value[0] != '\0' ? value : NULL, strlen(value));
+}
+
+static void add_int(sha256 *sha, int tag, int64_t value) {
+  unsigned char bytes[8];
+  put_big_endian(bytes, (uint64_t)value, 8);
+  add_field(sha, tag, bytes, sizeof bytes);
+}
+
+static const char *actor_type_name(int32_t type) {
+  return type == CUSTMEM_ACTOR_HUMAN ? "human" : "system";
+}
+
+/* The hash of no event: the chain belongs to this store and this instructor. */
+static void hash_of_empty_chain(
+  const char *store_id,
+  text instructor,
+  unsigned char hash[HASH_BYTES]
+) {
+  sha256 sha;
+  sha256_start(&sha);
+  add_text(&sha, 0, CHAIN_DOMAIN);
+  add_text(&sha, 1, store_id);
+  add_field(&sha, 2, instructor.bytes, (size_t)instructor.size);
+  sha256_finish(&sha, hash);
+}
+
+/* Replaces the hash of the event before by that of this event. */
+static void hash_of_event(const custmem_event *event, unsigned char hash[HASH_BYTES]) {
+  sha256 sha;
+  sha256_start(&sha);
+  add_text(&sha, 0, EVENT_DOMAIN);
+  add_field(&sha, 1, hash, HASH_BYTES);
+  add_text(&sha, 2, event->instructor_id);
+  add_int(&sha, 3, event->seq);
+  add_text(&sha, 4, event->event_name);
+  add_text(&sha, 5, event->conversation_id);
+  add_text(&sha, 6, event->previous_customer_id);
+  add_text(&sha, 7, event->new_customer_id);
+  add_text(&sha, 8, actor_type_name(event->actor_type));
+  add_text(&sha, 9, event->actor_id);
+  add_text(&sha, 10, event->reason);
+  add_text(&sha, 11, event->context);
+  add_int(&sha, 12, event->created_at_ms);
+  sha256_finish(&sha, hash);
+}
+
+static void make_head(int64_t count, const unsigned char hash[HASH_BYTES], custmem_head *head) {
+  head->count = count;
+  to_hex(hash, HASH_BYTES, head->hash);
+}
+
+/* ---- Lifecycle ------------------------------------------------------------------------------
+** Opening, in this order, so that a file that is not custmem's is never written, recovered or
+** checkpointed:
+**
+**   1. the path: its directory resolved, its last part a plain file with one name, or free
+**   2. a new file is made here, with mode 0600, before SQLite sees it
+**   3. connect; nothing is read yet; closing must not checkpoint
+**   4. peek at the header's 108 bytes without a lock: somebody else's file is refused here
+**   5. settings that do not depend on the file, then identify it under a lock, or make the schema
+**   6. compare every object of the schema; read what the store is
+**   7. WAL; the authorizer last: from here on the connection can do what STATEMENTS does, only
+*/
+
+#define HEADER_SIZE 108 /* of the file, and of its first page, as far as it is looked at */
+
+void custmem_options_init(custmem_options *options) {
+  if (options == NULL) return;
+  memset(options, 0, sizeof *options);
+  options->size = (uint32_t)sizeof *options;
+}
+
+/* Options of this version, or of a later one that asks for nothing that this one lacks. */
+static int options_known(const custmem_options *options) {
+  const unsigned char *bytes = (const unsigned char *)options;
+  size_t i;
+  if (options->size < sizeof *options || options->size > 4096) return 0;
+  for (i = sizeof *options; i < options->size; i++)
+    if (bytes[i] != 0) return 0;
+  return 1;
+}
+
+static int take_options(custmem *store, const custmem_options *options) {
+  store->busy_timeout_ms = DEFAULT_BUSY_TIMEOUT_MS;
+  store->now_ms = system_now_ms;
+  store->random = sqlite_random;
+  if (options == NULL) return CUSTMEM_OK;
+  if (options->read_only != 0 && options->exclusive != 0)
+    return fail(
+      store, CUSTMEM_MISUSE, "options",
+      "read_only and exclusive do not go together: a reader "
+      "cannot keep others out"
+    );
+  store->read_only = options->read_only != 0;
+  store->exclusive = options->exclusive != 0;
+  if (options->busy_timeout_ms != 0)
+    store->busy_timeout_ms = options->busy_timeout_ms > 0 ? options->busy_timeout_ms : 0;
+  if (options->now_ms != NULL) store->now_ms = options->now_ms;
+  if (options->random != NULL) store->random = options->random;
+  store->source_ctx = options->source_ctx;
+  return CUSTMEM_OK;
+}
+
+static int fail_path(custmem *store, const char *path) {
+  switch (errno) {
+  case ENOENT:
+  case ENOTDIR:
+    return fail(store, CUSTMEM_NO_PATH, "path", "%s: no such file or directory", path);
+  case EEXIST:
+    return fail(store, CUSTMEM_EXISTS, "path", "%s: is there already", path);
+  case EACCES:
+  case EPERM:
+  case EROFS:
+    return fail(store, CUSTMEM_PERMISSION, "path", "%s: not permitted", path);
+  case ENOSPC:
+  case EDQUOT:
+    return fail(store, CUSTMEM_FULL, "path", "%s: no space left", path);
+  case ENAMETOOLONG:
+    return fail(
+      store, CUSTMEM_TOO_LONG, "path", "path is longer than %d bytes", CUSTMEM_PATH_MAX
+    );
+  default:
+    return fail(store, CUSTMEM_IO, "path", "%s: error %d", path, errno);
+  }
+}
+
+/* The path as SQLite gets it: absolute, with its directory's symbolic links resolved, since SQLite
+** is told to follow none. */
+static int resolve_path(custmem *store, const char *path, char full[CUSTMEM_PATH_MAX + 1]) {
+  char directory[CUSTMEM_PATH_MAX + 1], resolved[PATH_MAX];
+  const char *name = strrchr(path, '/');
+  text checked;
+  size_t size;
+  int rc =
+    take_text(store, "path", path, CUSTMEM_NUL_TERMINATED, CUSTMEM_PATH_MAX, LINE, &checked);
+  if (rc != CUSTMEM_OK) return rc;
+  name = name != NULL ? name + 1 : path;
+  if (name[0] == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+    return fail(store, CUSTMEM_NOT_A_FILE, "path", "%s: a directory", path);
+  size = (size_t)(name - path);
+  memcpy(directory, path, size);
+  strcpy(directory + size, ".");
+  if (realpath(directory, resolved) == NULL) return fail_path(store, path);
+  if (strcmp(resolved, "/") == 0) resolved[0] = '\0';
+  if (strlen(resolved) + 1 + strlen(name) > CUSTMEM_PATH_MAX) {
+    errno = ENAMETOOLONG;
+    return fail_path(store, path);
+  }
+  sqlite3_snprintf(CUSTMEM_PATH_MAX + 1, full, "%s/%s", resolved, name);
+  return CUSTMEM_OK;
+}
+
+/* The directory of an absolute path. */
+static void parent_of(const char *full, char directory[CUSTMEM_PATH_MAX + 1]) {
+  char *slash;
+  strcpy(directory, full);
+  slash = strrchr(directory, '/');
+  slash[slash == directory] = '\0';
+}
+
+/* Whether there is a plain file with one name; or nothing yet. */
+static int look_at_path(custmem *store, const char *full, int *exists) {
+  char directory[CUSTMEM_PATH_MAX + 1];
+  struct stat status;
+  *exists = lstat(full, &status) == 0;
+  if (!*exists) return errno == ENOENT ? CUSTMEM_OK : fail_path(store, full);
+  if (S_ISLNK(status.st_mode))
+    return fail(store, CUSTMEM_SYMLINK, "path", "%s: a symbolic link", full);
+  if (!S_ISREG(status.st_mode))
+    return fail(store, CUSTMEM_NOT_A_FILE, "path", "%s: not a plain file", full);
+  if (status.st_nlink > 1)
+    return fail(
+      store, CUSTMEM_HARD_LINK, "path", "%s: has %d names (hard links)", full,
+      (int)status.st_nlink
+    );
+  if (access(full, R_OK) != 0) return fail_path(store, full);
+  parent_of(full, directory);
+  if (!store->read_only && (access(full, W_OK) != 0 || access(directory, W_OK) != 0))
+    return fail(
+      store, CUSTMEM_READONLY, "path",
+      "%s: the file or its directory may not be written: open it with read_only", full
+    );
+  return CUSTMEM_OK;
+}
+
+/* Makes an empty file that only its owner may use, whatever the umask. O_EXCL: no other handle can
+** have it open, so closing it drops nobody's locks. */
+static int create_file(custmem *store, const char *full) {
+  int rc = CUSTMEM_OK;
+  int file = open(full, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600);
+  if (file < 0) return fail_path(store, full);
+  if (fchmod(file, 0600) != 0) rc = fail_path(store, full);
+  close(file);
+  return rc;
+}
+
+static int connect(custmem *store, const char *name, int flags) {
+  static const struct {
+    int option, value;
+  } settings[] = {
+    {SQLITE_DBCONFIG_DEFENSIVE, 1},
+    {SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0},
+    {SQLITE_DBCONFIG_ENABLE_FKEY, 1},
+    {SQLITE_DBCONFIG_ENABLE_TRIGGER, 1},
+    {SQLITE_DBCONFIG_ENABLE_VIEW, 0},
+    {SQLITE_DBCONFIG_DQS_DML, 0},
+    {SQLITE_DBCONFIG_DQS_DDL, 0},
+    {SQLITE_DBCONFIG_ENABLE_ATTACH_CREATE, 0},
+    {SQLITE_DBCONFIG_ENABLE_ATTACH_WRITE, 0},
+    {SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1},
+  };
+  size_t i;
+  int rc = sqlite3_open_v2(
+    name, &store->db,
+    flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_NOFOLLOW |
+      SQLITE_OPEN_EXRESCODE,
+    NULL
+  );
+  for (i = 0; i < COUNT_OF(settings) && rc == SQLITE_OK; i++)
+    rc = sqlite3_db_config(store->db, settings[i].option, settings[i].value, (int *)NULL);
+  if (rc == SQLITE_OK) rc = sqlite3_busy_timeout(store->db, store->busy_timeout_ms);
+  if (rc != SQLITE_OK) return fail_sqlite(store, rc);
+  sqlite3_limit(store->db, SQLITE_LIMIT_LENGTH, 1000000);
+  sqlite3_limit(store->db, SQLITE_LIMIT_ATTACHED, 0);
+  return CUSTMEM_OK;
+}
+
+static uint32_t get_big_endian(const unsigned char *bytes) {
+  return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 |
+         bytes[3];
+}
+
+/* Looks at the file's first bytes through SQLite's own descriptor (another one, closed, would drop
+** this process's locks) and without a lock or a recovery. An empty file, or a database without a
+** table, may become a store; else it must say that it is one. */
+static int peek(custmem *store) {
+  unsigned char header[HEADER_SIZE] = {0};
+  sqlite3_file *file = NULL;
+  sqlite3_int64 size = 0;
+  int rc = sqlite3_file_control(store->db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+  if (rc == SQLITE_OK) rc = file->pMethods->xFileSize(file, &size);
+  if (rc == SQLITE_OK && size > 0) rc = file->pMethods->xRead(file, header, HEADER_SIZE, 0);
+  if (rc != SQLITE_OK && rc != SQLITE_IOERR_SHORT_READ) return fail_sqlite(store, rc);
+  if (size == 0) return CUSTMEM_OK;
+  if (memcmp(header, "SQLite format 3", 16) != 0)
+    return fail(store, CUSTMEM_NOT_A_DATABASE, "path", "the file is not an SQLite database");
+  if (get_big_endian(header + 68) == APPLICATION_ID) {
+    if (get_big_endian(header + 60) > SCHEMA_VERSION)
+      return fail(
+        store, CUSTMEM_NEWER, "path", "the store has schema version %u; this custmem knows %d",
+        get_big_endian(header + 60), SCHEMA_VERSION
+      );
+    return CUSTMEM_OK;
+  }
+  /* Application and version 0, and a first page that is a leaf with no cells: no table. */
+  if (get_big_endian(header + 68) == 0 && get_big_endian(header + 60) == 0 && header[100] == 13 && header[103] == 0 && header[104] == 0)
+    return CUSTMEM_OK;
+  return fail(
+    store, CUSTMEM_OTHER_APPLICATION, "path", "the database is another application's"
+  );
+}
+
+static int run(custmem *store, const char *sql) {
+  int rc = sqlite3_exec(store->db, sql, NULL, NULL, NULL);
+  return rc == SQLITE_OK ? CUSTMEM_OK : fail_sqlite(store, rc);
+}
+
+/* fullfsync is what makes FULL true on macOS; elsewhere it does nothing. */
+static int configure(custmem *store) {
+  int rc = CUSTMEM_OK;
+  if (store->exclusive) rc = run(store, "PRAGMA main.locking_mode = EXCLUSIVE");
+  if (rc == CUSTMEM_OK)
+    rc = run(
+      store, "PRAGMA main.synchronous = FULL; PRAGMA fullfsync = ON;"
+             "PRAGMA checkpoint_fullfsync = ON; PRAGMA recursive_triggers = ON;"
+             "PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 0"
+    );
+  return rc;
+}
+
+/* The CREATE statement of a paragraph of schema.sql, NULL where it has none. */
+static const char *create_statement(const char *paragraph) {
+  return strstr(paragraph, "CREATE ");
+}
+
+/* Whether schema.sql makes this object. SQLite keeps the text of a CREATE statement to the letter,
+** but for its semicolon. */
+static int is_in_schema(const char *sql) {
+  size_t i, size = strlen(sql);
+  for (i = 0; i < COUNT_OF(SCHEMA); i++) {
+    const char *create = create_statement(SCHEMA[i]);
+    if (create != NULL && strncmp(create, sql, size) == 0 && strcmp(create + size, ";\n") == 0)
+      return 1;
+  }
+  return 0;
+}
+
+static int64_t objects_in_schema(void) {
+  int64_t objects = 0;
+  size_t i;
+  for (i = 0; i < COUNT_OF(SCHEMA); i++)
+    objects += create_statement(SCHEMA[i]) != NULL;
+  return objects;
+}
+
+/* Counts the file's objects; *strange is filled with the name of one that schema.sql does not make.
+** Names are unique, so as many objects as schema.sql makes, each to the letter, are all of them. */
+static int read_schema(custmem *store, int64_t *objects, char strange[CUSTMEM_ID_MAX + 1]) {
+  sqlite3_stmt *stmt;
+  int rc = statement(store, SELECT_SCHEMA, &stmt, ""), row = 1;
+  *objects = 0;
+  strange[0] = '\0';
+  while (rc == CUSTMEM_OK && row) {
+    rc = step(store, stmt, &row);
+    if (rc == CUSTMEM_OK && row) {
+      const char *sql = (const char *)sqlite3_column_text(stmt, 0);
+      ++*objects;
+      if (sql == NULL || !is_in_schema(sql))
+        sqlite3_snprintf(
+          CUSTMEM_ID_MAX + 1, strange, "%s", (const char *)sqlite3_column_text(stmt, 1)
+        );
+    }
+  }
+  release(stmt);
+  return rc;
+}
+
+static int check_schema(custmem *store) {
+  char strange[CUSTMEM_ID_MAX + 1];
+  int64_t objects;
+  int rc = read_schema(store, &objects, strange);
+  if (rc == CUSTMEM_OK && strange[0] != '\0')
+    rc = fail(store, CUSTMEM_SCHEMA, "path", "the schema is altered: see \"%s\"", strange);
+  if (rc == CUSTMEM_OK && objects != objects_in_schema())
+    rc = fail(
+      store, CUSTMEM_SCHEMA, "path", "the schema is altered: %lld objects of %lld",
+      (long long)objects, (long long)objects_in_schema()
+    );
+  return rc;
+}
+
+static int read_user_version(custmem *store, int64_t *version) {
+  sqlite3_stmt *stmt;
+  int row, rc = statement(store, SELECT_USER_VERSION, &stmt, "");
+  *version = 0;
+  if (rc == CUSTMEM_OK) rc = step(store, stmt, &row);
+  if (rc == CUSTMEM_OK) *version = sqlite3_column_int64(stmt, 0);
+  release(stmt);
+  return rc;
+}
+
+/* Runs one statement of schema.sql, with the two values that a shell would make itself. */
+static int run_schema_statement(
+  custmem *store,
+  sqlite3_stmt *stmt,
+  const char *store_id,
+  int64_t now_ms
+) {
+  int row, rc = SQLITE_OK;
+  int id_parameter = sqlite3_bind_parameter_index(stmt, ":store_id");
+  int time_parameter = sqlite3_bind_parameter_index(stmt, ":created_at");
+  if (id_parameter > 0) rc = sqlite3_bind_text(stmt, id_parameter, store_id, -1, SQLITE_STATIC);
+  if (rc == SQLITE_OK && time_parameter > 0)
+    rc = sqlite3_bind_int64(stmt, time_parameter, now_ms);
+  return rc == SQLITE_OK ? step(store, stmt, &row) : fail_sqlite(store, rc);
+}
+
+/* Runs schema.sql, which takes the write lock first and commits last. Whoever else made the store,
+** or anything, before the lock was had keeps what they made. */
+static int create_schema(custmem *store) {
+  char store_id[CUSTMEM_UUID_SIZE + 1], strange[CUSTMEM_ID_MAX + 1];
+  int64_t now_ms, objects = 0;
+  int locked = 0, rc = take_now(store, &now_ms);
+  size_t i;
+  if (rc == CUSTMEM_OK) rc = make_uuid(store, now_ms, store_id);
+  for (i = 0; i < COUNT_OF(SCHEMA) && rc == CUSTMEM_OK && objects == 0; i++) {
+    const char *sql = SCHEMA[i];
+    while (rc == CUSTMEM_OK && sql[0] != '\0') {
+      sqlite3_stmt *stmt = NULL;
+      int sqlite_rc = sqlite3_prepare_v2(store->db, sql, -1, &stmt, &sql);
+      if (sqlite_rc != SQLITE_OK) rc = fail_sqlite(store, sqlite_rc);
+      if (stmt != NULL) rc = run_schema_statement(store, stmt, store_id, now_ms);
+      sqlite3_finalize(stmt);
+    }
+    if (rc == CUSTMEM_OK && !locked && !sqlite3_get_autocommit(store->db)) {
+      locked = 1;
+      rc = read_schema(store, &objects, strange);
+    }
+  }
+  roll_back(store);
+  return rc;
+}
+
+/* Whose file this is, under a lock; an empty one becomes a store. */
+static int identify(custmem *store) {
+  char strange[CUSTMEM_ID_MAX + 1];
+  int64_t objects, version;
+  int rc = begin_read(store);
+  if (rc == CUSTMEM_OK) rc = read_user_version(store, &version);
+  if (rc == CUSTMEM_OK && version > SCHEMA_VERSION)
+    rc = fail(
+      store, CUSTMEM_NEWER, "path", "the store has schema version %lld; this custmem knows %d",
+      (long long)version, SCHEMA_VERSION
+    );
+  if (rc == CUSTMEM_OK) rc = read_schema(store, &objects, strange);
+  end_read(store);
+  if (rc == CUSTMEM_OK && objects == 0 && store->read_only)
+    rc = fail(store, CUSTMEM_OTHER_APPLICATION, "path", "the file is empty: no store yet");
+  else if (rc == CUSTMEM_OK && objects == 0)
+    rc = create_schema(store);
+  return rc == CUSTMEM_OK ? check_schema(store) : rc;
+}
+
+static int read_store(custmem *store, custmem_info *info) {
+  sqlite3_stmt *stmt;
+  int row = 0, rc = statement(store, SELECT_STORE, &stmt, "");
+  memset(info, 0, sizeof *info);
+  if (rc == CUSTMEM_OK) rc = step(store, stmt, &row);
+  if (rc == CUSTMEM_OK && !row)
+    rc = fail(store, CUSTMEM_CORRUPT, "", "the store does not say what it is");
+  if (rc == CUSTMEM_OK) {
+    row_reader reader = read_row(stmt);
+    read_text(&reader, info->id, sizeof info->id);
+    info->created_at_ms = read_int(&reader);
+    info->rules_version = (int32_t)read_int(&reader);
+    info->schema_version = SCHEMA_VERSION;
+    rc = row_code(store, &reader, "description of itself");
+  }
+  release(stmt);
+  if (rc == CUSTMEM_OK && info->rules_version != CUSTMEM_RULES_VERSION)
+    rc = fail(
+      store, CUSTMEM_RULES, "path", "the store's keys follow rule set %d; this custmem's is %d",
+      info->rules_version, CUSTMEM_RULES_VERSION
+    );
+  return rc;
+}
+
+/* Memory databases have no WAL, and a reader takes what there is. */
+static int use_wal(custmem *store, int in_memory) {
+  sqlite3_stmt *stmt = NULL;
+  int rc, is_wal;
+  if (in_memory || store->read_only) return CUSTMEM_OK;
+  rc = sqlite3_prepare_v2(store->db, "PRAGMA main.journal_mode = WAL", -1, &stmt, NULL);
+  if (rc == SQLITE_OK) rc = sqlite3_step(stmt);
+  is_wal = rc == SQLITE_ROW && strcmp((const char *)sqlite3_column_text(stmt, 0), "wal") == 0;
+  sqlite3_finalize(stmt);
+  if (rc != SQLITE_ROW) return fail_sqlite(store, rc);
+  if (!is_wal) return fail(store, CUSTMEM_IO, "path", "the file system does not support WAL");
+  return CUSTMEM_OK;
+}
+
+/* The connection's last word: whatever a damaged file made SQLite compile, it does no more than
+** STATEMENTS needs. Customers' keys, and all of an audit event, are written once. */
+static int authorize(
+  void *ctx,
+  int action,
+  const char *table,
+  const char *column,
+  const char *database,
+  const char *trigger
+) {
+  static const char *const insertable[] = {"customers", "audit_events", "conversation_links"};
+  static const char *const updatable[][2] = {
+    {"customers", "display_identifier"},   {"customers", "updated_at"},
+    {"conversation_links", "customer_id"}, {"conversation_links", "audit_seq"},
+    {"conversation_links", "updated_at"},
+  };
+  size_t i;
+  (void)ctx, (void)database, (void)trigger;
+  switch (action) {
+  case SQLITE_SELECT:
+  case SQLITE_READ:
+  case SQLITE_FUNCTION:
+  case SQLITE_TRANSACTION:
+    return SQLITE_OK;
+  case SQLITE_INSERT:
+    for (i = 0; i < COUNT_OF(insertable); i++)
+      if (strcmp(table, insertable[i]) == 0) return SQLITE_OK;
+    return SQLITE_DENY;
+  case SQLITE_UPDATE:
+    for (i = 0; i < COUNT_OF(updatable); i++)
+      if (strcmp(table, updatable[i][0]) == 0 && strcmp(column, updatable[i][1]) == 0)
+        return SQLITE_OK;
+    return SQLITE_DENY;
+  case SQLITE_PRAGMA: /* the "table" is the pragma's name */
+    return strcmp(table, "integrity_check") == 0 ? SQLITE_OK : SQLITE_DENY;
+  default:
+    return SQLITE_DENY;
+  }
+}
+
+static int prepare_control(custmem *store) {
+  static const enum statement control[] = {BEGIN_READ, BEGIN_WRITE, COMMIT, ROLLBACK};
+  sqlite3_stmt *stmt;
+  size_t i;
+  int rc = CUSTMEM_OK;
+  for (i = 0; i < COUNT_OF(control) && rc == CUSTMEM_OK; i++)
+    rc = prepared(store, control[i], &stmt);
+  return rc;
+}
+
+static void disconnect(custmem *store) {
+  size_t i;
+  for (i = 0; i < STATEMENT_COUNT; i++) {
+    sqlite3_finalize(store->statements[i]);
+    store->statements[i] = NULL;
+  }
+  sqlite3_close(store->db);
+  store->db = NULL;
+}
+
+/* Steps 4 to 7 on a connected file. */
+static int establish(custmem *store, int in_memory) {
+  int rc = prepare_control(store);
+  if (rc == CUSTMEM_OK && !in_memory) rc = peek(store);
+  if (rc == CUSTMEM_OK) rc = configure(store);
+  if (rc == CUSTMEM_OK) rc = identify(store);
+  if (rc == CUSTMEM_OK) rc = read_store(store, &store->info);
+  if (rc == CUSTMEM_OK) rc = use_wal(store, in_memory);
+  if (rc == CUSTMEM_OK) {
+    sqlite3_db_config(
+      store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, store->read_only, (int *)NULL
+    );
+    sqlite3_set_authorizer(store->db, authorize, NULL);
+  }
+  return rc;
+}
+
+/* Whether nobody can be writing: the file system is mounted read-only, or neither the file nor its
+** directory, where a WAL would appear, may be written by anyone; and no WAL is there. */
+static int is_sealed(const char *full) {
+  char wal[CUSTMEM_PATH_MAX + sizeof "-wal"], directory[CUSTMEM_PATH_MAX + 1];
+  struct statvfs volume;
+  struct stat file, parent;
+  sqlite3_snprintf((int)sizeof wal, wal, "%s-wal", full);
+  parent_of(full, directory);
+  if (lstat(wal, &file) == 0 || errno != ENOENT) return 0;
+  if (stat(full, &file) != 0 || stat(directory, &parent) != 0 || statvfs(full, &volume) != 0)
+    return 0;
+  return (volume.f_flag & ST_RDONLY) != 0 || ((file.st_mode | parent.st_mode) & 0222) == 0;
+}
+
+/* "file:" URI of a path, its special characters escaped. */
+static void make_immutable_uri(const char *full, char *uri) {
+  static const char query[] = "?immutable=1";
+  char hex[3];
+  memcpy(uri, "file:", 5);
+  uri += 5;
+  for (; *full != '\0'; full++) {
+    unsigned char byte = (unsigned char)*full;
+    if (strchr("%?#", byte) != NULL) {
+      to_hex(&byte, 1, hex);
+      *uri++ = '%', *uri++ = hex[0], *uri++ = hex[1];
+    } else {
+      *uri++ = (char)byte;
+    }
+  }
+  memcpy(uri, query, sizeof query);
+}
+
+/* A WAL file wants its -wal and -shm beside it. Where they cannot be made because nothing can be
+** written there, and none was left, the file alone is the store and cannot change. */
+static int open_read_only(custmem *store, const char *full) {
+  char uri[3 * CUSTMEM_PATH_MAX + 32];
+  int rc = connect(store, full, SQLITE_OPEN_READONLY);
+  if (rc == CUSTMEM_OK) rc = establish(store, 0);
+  if ((rc == CUSTMEM_IO || rc == CUSTMEM_READONLY) && is_sealed(full)) {
+    disconnect(store);
+    make_immutable_uri(full, uri);
+    rc = connect(store, uri, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI);
+    if (rc == CUSTMEM_OK) rc = establish(store, 0);
+  }
+  if (rc == CUSTMEM_READONLY)
+    rc = fail(
+      store, CUSTMEM_PERMISSION, "path",
+      "%s: its -wal cannot be used from here: copy the store "
+      "with custmem_backup",
+      full
+    );
+  return rc;
+}
+
+static int open_file(custmem *store, const char *path) {
+  char full[CUSTMEM_PATH_MAX + 1];
+  int exists = 0;
+  int rc = resolve_path(store, path, full);
+  if (rc == CUSTMEM_OK) rc = look_at_path(store, full, &exists);
+  if (rc == CUSTMEM_OK && !exists && store->read_only)
+    rc = fail(store, CUSTMEM_NO_PATH, "path", "%s: no such file", full);
+  else if (rc == CUSTMEM_OK && !exists)
+    rc = create_file(store, full);
+  if (rc == CUSTMEM_EXISTS) rc = look_at_path(store, full, &exists);
+  if (rc == CUSTMEM_OK && store->read_only) return open_read_only(store, full);
+  if (rc == CUSTMEM_OK) rc = connect(store, full, SQLITE_OPEN_READWRITE);
+  if (rc == CUSTMEM_OK) rc = establish(store, 0);
+  return rc;
+}
+
+static int open_store(custmem *store, const char *path, const custmem_options *options) {
+  int rc = take_options(store, options);
+  if (rc == CUSTMEM_OK && sqlite3_libversion_number() < OLDEST_SQLITE)
+    rc = fail(
+      store, CUSTMEM_OLD_SQLITE, "", "SQLite is %s; 3.51.3 is needed", sqlite3_libversion()
+    );
+  if (rc == CUSTMEM_OK && strcmp(path, ":memory:") == 0) {
+    rc = connect(store, path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+    if (rc == CUSTMEM_OK) rc = establish(store, 1);
+  } else if (rc == CUSTMEM_OK) {
+    rc = open_file(store, path);
+  }
+  return rc;
+}
+
+int custmem_open(const char *path, const custmem_options *options, custmem **store) {
+  custmem *opened;
+  int rc;
+  if (store != NULL) *store = NULL;
+  if (path == NULL || store == NULL || (options != NULL && !options_known(options)))
+    return CUSTMEM_MISUSE;
+  opened = sqlite3_malloc64(sizeof *opened);
+  if (opened == NULL) return CUSTMEM_NOMEM;
+  memset(opened, 0, sizeof *opened);
+  opened->magic = STORE_MAGIC;
+  opened->owner = getpid();
+  opened->errarg = "";
+  rc = open_store(opened, path, options);
+  if (options != NULL && options->message != NULL && options->message_size > 0) {
+    size_t size = strlen(opened->errmsg);
+    if (size >= options->message_size) size = options->message_size - 1;
+    memcpy(options->message, opened->errmsg, size);
+    options->message[size] = '\0';
+  }
+  if (rc == CUSTMEM_OK) {
+    *store = opened;
+  } else {
+    disconnect(opened);
+    sqlite3_free(opened);
+  }
+  return rc;
+}
+
+int custmem_close(custmem *store) {
+  int rc;
+  if (store == NULL) return CUSTMEM_OK;
+  rc = enter_write(store);
+  if (rc != CUSTMEM_OK) return rc;
+  disconnect(store);
+  store->magic = 0;
+  sqlite3_free(store);
+  return CUSTMEM_OK;
+}
+
+void custmem_interrupt(custmem *store) {
+  if (store != NULL && store->magic == STORE_MAGIC) sqlite3_interrupt(store->db);
+}
+
+int custmem_store_info(custmem *store, custmem_info *info) {
+  int rc;
+  if (info != NULL) memset(info, 0, sizeof *info);
+  rc = enter(store);
+  if (rc != CUSTMEM_OK) return rc;
+  if (info == NULL)
+    rc = fail(store, CUSTMEM_MISUSE, "info", "info is NULL");
+  else
+    *info = store->info;
+  return leave(store, rc);
+}
+
+const char *custmem_version(void) {
+  return CUSTMEM_VERSION;
+}
+
+int32_t custmem_version_number(void) {
+  return CUSTMEM_VERSION_NUMBER;
+}
+
+/* A size or a limit, by its name. */
+typedef struct quantity {
+  const char *name;
+  size_t value;
+} quantity;
+
+static size_t find_quantity(const quantity *table, size_t count, const char *name) {
+  size_t i;
+  for (i = 0; name != NULL && i < count; i++)
+    if (strcmp(table[i].name, name) == 0) return table[i].value;
+  return 0;
+}
+
+size_t custmem_sizeof(const char *struct_name) {
+  static const quantity sizes[] = {
+    {"custmem_options", sizeof(custmem_options)},
+    {"custmem_info", sizeof(custmem_info)},
+    {"custmem_actor", sizeof(custmem_actor)},
+    {"custmem_customer", sizeof(custmem_customer)},
+    {"custmem_query", sizeof(custmem_query)},
+    {"custmem_resolution", sizeof(custmem_resolution)},
+    {"custmem_head", sizeof(custmem_head)},
+    {"custmem_written", sizeof(custmem_written)},
+    {"custmem_conversation", sizeof(custmem_conversation)},
+    {"custmem_event", sizeof(custmem_event)},
+    {"custmem_report", sizeof(custmem_report)},
+    {"custmem_notice", sizeof(custmem_notice)},
+  };
+  return find_quantity(sizes, COUNT_OF(sizes), struct_name);
+}
+
+int32_t custmem_limit(const char *limit_name) {
+  static const quantity limits[] = {
+    {"CUSTMEM_PATH_MAX", CUSTMEM_PATH_MAX},
+    {"CUSTMEM_ID_MAX", CUSTMEM_ID_MAX},
+    {"CUSTMEM_UUID_SIZE", CUSTMEM_UUID_SIZE},
+    {"CUSTMEM_CHANNEL_MAX", CUSTMEM_CHANNEL_MAX},
+    {"CUSTMEM_RAW_MAX", CUSTMEM_RAW_MAX},
+    {"CUSTMEM_IDENTIFIER_MAX", CUSTMEM_IDENTIFIER_MAX},
+    {"CUSTMEM_DISPLAY_MAX", CUSTMEM_DISPLAY_MAX},
+    {"CUSTMEM_REASON_MAX", CUSTMEM_REASON_MAX},
+    {"CUSTMEM_CONTEXT_MAX", CUSTMEM_CONTEXT_MAX},
+    {"CUSTMEM_EVENT_NAME_MAX", CUSTMEM_EVENT_NAME_MAX},
+    {"CUSTMEM_HASH_SIZE", CUSTMEM_HASH_SIZE},
+    {"CUSTMEM_MESSAGE_MAX", CUSTMEM_MESSAGE_MAX},
+  };
+  return (int32_t)find_quantity(limits, COUNT_OF(limits), limit_name);
+}
+
+/* ---- Identifiers ----------------------------------------------------------------------------
+** Each rule is a small grammar over bytes that are known to be UTF-8 without control characters. It
+** writes the key to `key` (CUSTMEM_IDENTIFIER_MAX + 1 bytes) or gives a refusal.
+**
+** "Strip everything but digits" would be one line, and wrong: "…@lid", "x12", ":12@", "US.1349",
+** "-100…" and ANONYMOUS all leave digits that look like somebody's number.
+*/
+
+#define PHONE_DIGITS_MIN    7
+#define PHONE_DIGITS_MAX    15
+#define LID_DIGITS_MAX      20
+#define DEVICE_DIGITS_MAX   5
+#define SCOPED_DIGITS_MAX   32
+#define BUSINESS_ID_MAX     128
+#define CHANNEL_NAME_MAX    31
+#define CHANNEL_ACCOUNT_MAX 64
+#define TELEGRAM_ID_MAX     (INT64_C(1) << 52)
+
+typedef int rule(text raw, char *key);
+
+static const named REFUSALS[] = {
+  {CUSTMEM_ACCEPTED, "accepted", "the identifier is accepted"},
+  {CUSTMEM_REFUSED_MISSING, "missing", "there is no identifier"},
+  {CUSTMEM_REFUSED_TOO_LONG, "too_long", "the identifier is too long"},
+  {CUSTMEM_REFUSED_NOT_TEXT, "not_text",
+   "the identifier is not UTF-8, or holds a control character"},
+  {CUSTMEM_REFUSED_BAD_CHANNEL, "bad_channel", "the channel is not name or name/account"},
+  {CUSTMEM_REFUSED_UNKNOWN_CHANNEL, "unknown_channel", "no rule is known for the channel"},
+  {CUSTMEM_REFUSED_MALFORMED, "malformed", "the identifier has none of the channel's forms"},
+  {CUSTMEM_REFUSED_TOO_FEW_DIGITS, "too_few_digits", "a phone number has at least 7 digits"},
+  {CUSTMEM_REFUSED_TOO_MANY_DIGITS, "too_many_digits", "the number has too many digits"},
+  {CUSTMEM_REFUSED_LEADING_ZERO, "leading_zero",
+   "the number begins with 0: its country is not known"},
+  {CUSTMEM_REFUSED_TRUNK_ZERO, "trunk_zero", "\"(0)\" may or may not be part of the number"},
+  {CUSTMEM_REFUSED_EXTENSION, "extension", "an extension is a line that many people share"},
+  {CUSTMEM_REFUSED_WITHHELD, "withheld", "the caller's number was withheld"},
+  {CUSTMEM_REFUSED_NOT_A_PERSON, "not_a_person",
+   "a group, a broadcast list or a system id is nobody"},
+  {CUSTMEM_REFUSED_MUTABLE, "mutable", "a handle can pass to somebody else"},
+  {CUSTMEM_REFUSED_OUT_OF_RANGE, "out_of_range", "the number cannot be an id of this channel"},
+  {-1, "unknown", "an unknown refusal"},
+};
+
+const char *custmem_refusal_name(int refusal) {
+  return find_named(REFUSALS, COUNT_OF(REFUSALS), refusal)->name;
+}
+
+const char *custmem_refusal_text(int refusal) {
+  return find_named(REFUSALS, COUNT_OF(REFUSALS), refusal)->sentence;
+}
+
+static int is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+
+static int is_upper(char c) {
+  return c >= 'A' && c <= 'Z';
+}
+
+static char to_lower(char c) {
+  return is_upper(c) ? (char)(c - 'A' + 'a') : c;
+}
+
+static int is_letter(char c) {
+  return to_lower(c) >= 'a' && to_lower(c) <= 'z';
+}
+
+static int is_letter_or_digit(char c) {
+  return is_letter(c) || is_digit(c);
+}
+
+static text part_of(text whole, int from, int size) {
+  text part = {whole.bytes + from, size};
+  return part;
+}
+
+static text rest_of(text whole, int from) {
+  return part_of(whole, from, whole.size - from);
+}
+
+/* How many bytes at the start are of a kind. */
+static int count_while(text value, int (*is_kind)(char)) {
+  int size = 0;
+  while (size < value.size && is_kind(value.bytes[size]))
+    size++;
+  return size;
+}
+
+/* Where a byte first stands; the size where it does not. */
+static int index_of(text value, char byte) {
+  const char *found = memchr(value.bytes, byte, (size_t)value.size);
+  return found != NULL ? (int)(found - value.bytes) : value.size;
+}
+
+/* Whether it begins with an ASCII word (in lower case), in any case of letters. */
+static int has_prefix(text value, const char *word) {
+  int i;
+  for (i = 0; word[i] != '\0'; i++)
+    if (i >= value.size || to_lower(value.bytes[i]) != word[i]) return 0;
+  return 1;
+}
+
+static int is_text(text value, const char *word) {
+  return (size_t)value.size == strlen(word) && memcmp(value.bytes, word, strlen(word)) == 0;
+}
+
+/* Without the spaces and marks on both sides. */
+static text trim(text value) {
+  const char *at = value.bytes, *end = at + value.size, *first = end, *last = end;
+  while (at < end) {
+    const char *start = at;
+    if (!is_space_or_mark(next_code_point(&at, end))) {
+      if (first == end) first = start;
+      last = at;
+    }
+  }
+  value.bytes = first;
+  value.size = (int)(last - first);
+  return value;
+}
+
+static void put_key(char *key, text value) {
+  memcpy(key, value.bytes, (size_t)value.size);
+  key[value.size] = '\0';
+}
+
+/* The digits of a phone number, whatever stood between them. ANONYMOUS typed on a keypad is what
+** some carriers send for a caller who withholds the number. */
+static int phone_digits(text digits, char *key) {
+  if (digits.bytes[0] == '0') return CUSTMEM_REFUSED_LEADING_ZERO;
+  if (digits.size < PHONE_DIGITS_MIN) return CUSTMEM_REFUSED_TOO_FEW_DIGITS;
+  if (digits.size > PHONE_DIGITS_MAX) return CUSTMEM_REFUSED_TOO_MANY_DIGITS;
+  if (is_text(digits, "266696687")) return CUSTMEM_REFUSED_WITHHELD;
+  put_key(key, digits);
+  return CUSTMEM_ACCEPTED;
+}
+
+/* A phone number being read from left to right.
+**
+** digits, count  the digits so far
+** plus           a plus sign was seen
+** group          the count at the open parenthesis; -1 outside
+** waiting        a separator was seen, and no digit after it
+*/
+typedef struct phone_reader {
+  char digits[CUSTMEM_RAW_MAX];
+  int count;
+  int plus;
+  int group;
+  int waiting;
+} phone_reader;
+
+static int read_parenthesis(phone_reader *phone, uint32_t c) {
+  int size = phone->count - phone->group;
+  if ((c == '(') != (phone->group < 0)) return CUSTMEM_REFUSED_MALFORMED;
+  if (c == '(') {
+    phone->group = phone->count;
+    return CUSTMEM_ACCEPTED;
+  }
+  if (size == 1 && phone->digits[phone->group] == '0') return CUSTMEM_REFUSED_TRUNK_ZERO;
+  phone->group = -1;
+  return size > 0 ? CUSTMEM_ACCEPTED : CUSTMEM_REFUSED_MALFORMED;
+}
+
+/* What a phone number's character is that is no part of one. */
+static int refuse_phone_rest(const phone_reader *phone, text rest) {
+  static const char *const extensions[] = {"x", "ext", ";ext", "#", ","};
+  size_t i;
+  for (i = 0; phone->count > 0 && i < COUNT_OF(extensions); i++)
+    if (has_prefix(rest, extensions[i])) return CUSTMEM_REFUSED_EXTENSION;
+  return CUSTMEM_REFUSED_MALFORMED;
+}
+
+static int read_phone_character(phone_reader *phone, uint32_t c, text rest) {
+  if (is_space_or_mark(c)) return CUSTMEM_ACCEPTED;
+  if (c == '(' || c == ')') return read_parenthesis(phone, c);
+  if (c >= '0' && c <= '9') {
+    phone->digits[phone->count++] = (char)c;
+    phone->waiting = 0;
+    return CUSTMEM_ACCEPTED;
+  }
+  if ((c == '+' || c == 0xff0b) && !phone->plus && phone->count == 0) {
+    phone->plus = 1;
+    return CUSTMEM_ACCEPTED;
+  }
+  if ((c == '-' || c == '.' || c == '/') && phone->count > 0) {
+    phone->waiting = 1;
+    return CUSTMEM_ACCEPTED;
+  }
+  return refuse_phone_rest(phone, rest);
+}
+
+static int is_withheld(text raw) {
+  static const char *const words[] = {
+    "anonymous", "restricted", "unknown", "unavailable", "blocked"};
+  size_t i;
+  raw = trim(raw);
+  for (i = 0; i < COUNT_OF(words); i++)
+    if ((size_t)raw.size == strlen(words[i]) && has_prefix(raw, words[i])) return 1;
+  return 0;
+}
+
+static int phone_number(text raw, char *key) {
+  phone_reader phone;
+  text digits;
+  const char *at = raw.bytes, *end = raw.bytes + raw.size;
+  phone.count = phone.plus = phone.waiting = 0;
+  phone.group = -1;
+  if (is_withheld(raw)) return CUSTMEM_REFUSED_WITHHELD;
+  while (at < end) {
+    text rest = {at, (int)(end - at)};
+    int refusal = read_phone_character(&phone, next_code_point(&at, end), rest);
+    if (refusal != CUSTMEM_ACCEPTED) return refusal;
+  }
+  if (phone.count == 0 || phone.group >= 0 || phone.waiting) return CUSTMEM_REFUSED_MALFORMED;
+  digits.bytes = phone.digits;
+  digits.size = phone.count;
+  return phone_digits(digits, key);
+}
+
+static int normalize_phone(text raw, char *key) {
+  if (has_prefix(raw, "sms:") || has_prefix(raw, "tel:")) raw = rest_of(raw, 4);
+  return phone_number(raw, key);
+}
+
+/* DIGITS[:device]@server: a phone number, or the linked id that hides one. A linked id keeps its
+** @lid, without which it would pass for a phone number. */
+static int whatsapp_address(text raw, char *key) {
+  int at_sign = index_of(raw, '@');
+  text user = part_of(raw, 0, at_sign), server = rest_of(raw, at_sign + 1);
+  text digits = part_of(user, 0, count_while(user, is_digit));
+  text device = rest_of(user, digits.size);
+  int is_lid = is_text(server, "lid");
+  if (is_text(server, "g.us") || is_text(server, "broadcast") || is_text(server, "newsletter"))
+    return CUSTMEM_REFUSED_NOT_A_PERSON;
+  if (!is_lid && !is_text(server, "s.whatsapp.net") && !is_text(server, "c.us"))
+    return CUSTMEM_REFUSED_MALFORMED;
+  if (is_text(user, "0")) return CUSTMEM_REFUSED_NOT_A_PERSON;
+  if (device.size > 0) {
+    text number = rest_of(device, 1);
+    if (
+      device.bytes[0] != ':' || number.size == 0 || number.size > DEVICE_DIGITS_MAX ||
+      count_while(number, is_digit) != number.size
+    )
+      return CUSTMEM_REFUSED_MALFORMED;
+  }
+  if (digits.size == 0) return CUSTMEM_REFUSED_MALFORMED;
+  if (!is_lid) return phone_digits(digits, key);
+  if (digits.bytes[0] == '0') return CUSTMEM_REFUSED_LEADING_ZERO;
+  if (digits.size > LID_DIGITS_MAX) return CUSTMEM_REFUSED_TOO_MANY_DIGITS;
+  put_key(key, digits);
+  memcpy(key + digits.size, "@lid", sizeof "@lid");
+  return CUSTMEM_ACCEPTED;
+}
+
+/* "US.1349…" or "US.ENT.1349…": the size of what stands before the id's own letters and digits; 0
+** where it is no business-scoped user id. */
+static int business_scope_size(text raw) {
+  int scope = 3;
+  if (raw.size < scope || !is_upper(raw.bytes[0]) || !is_upper(raw.bytes[1])) return 0;
+  if (raw.bytes[2] != '.') return 0;
+  if (raw.size >= 7 && memcmp(raw.bytes + 3, "ENT.", 4) == 0) scope = 7;
+  return scope;
+}
+
+static int normalize_whatsapp(text raw, char *key) {
+  int is_prefixed = has_prefix(raw, "whatsapp:"), scope;
+  if (is_prefixed) raw = rest_of(raw, 9);
+  scope = business_scope_size(raw);
+  if (scope > 0) {
+    text id = rest_of(raw, scope);
+    if (id.size == 0 || id.size > BUSINESS_ID_MAX || count_while(id, is_letter_or_digit) != id.size)
+      return CUSTMEM_REFUSED_MALFORMED;
+    put_key(key, raw);
+    return CUSTMEM_ACCEPTED;
+  }
+  if (!is_prefixed && index_of(raw, '@') < raw.size) return whatsapp_address(raw, key);
+  return phone_number(raw, key);
+}
+
+static int is_atom(char c) {
+  return is_letter_or_digit(c) || (c != '\0' && strchr("!#$%&'*+-/=?^_`{|}~", c) != NULL);
+}
+
+static int is_label(char c) {
+  return is_letter_or_digit(c) || c == '-';
+}
+
+/* Parts of 1 to `size_max` bytes of a kind, with single dots between them: how many, 0 if not. */
+static int count_dotted(text value, int (*is_kind)(char), int size_max) {
+  int parts = 0;
+  for (;;) {
+    int size = count_while(value, is_kind);
+    if (size == 0 || size > size_max) return 0;
+    parts++;
+    if (size == value.size) return parts;
+    if (value.bytes[size] != '.') return 0;
+    value = rest_of(value, size + 1);
+  }
+}
+
+/* No label of a domain begins or ends with a hyphen, and the last one is no number. */
+static int are_labels(text domain) {
+  int i;
+  for (i = 0; i < domain.size; i++) {
+    int edge = i == 0 || domain.bytes[i - 1] == '.' || i + 1 == domain.size ||
+               domain.bytes[i + 1] == '.';
+    if (edge && domain.bytes[i] == '-') return 0;
+  }
+  i = domain.size;
+  while (is_digit(domain.bytes[i - 1]))
+    i--;
+  return domain.bytes[i - 1] != '.';
+}
+
+static int normalize_email(text raw, char *key) {
+  text local, domain;
+  int at_sign, i;
+  raw = trim(raw);
+  at_sign = index_of(raw, '@');
+  local = part_of(raw, 0, at_sign);
+  if (at_sign == raw.size) return CUSTMEM_REFUSED_MALFORMED;
+  domain = rest_of(raw, at_sign + 1);
+  if (local.size > 64 || count_dotted(local, is_atom, 64) == 0)
+    return CUSTMEM_REFUSED_MALFORMED;
+  if (count_dotted(domain, is_label, 63) < 2 || !are_labels(domain))
+    return CUSTMEM_REFUSED_MALFORMED;
+  if (raw.size > CUSTMEM_IDENTIFIER_MAX) return CUSTMEM_REFUSED_TOO_LONG;
+  for (i = 0; i < raw.size; i++)
+    key[i] = to_lower(raw.bytes[i]);
+  key[raw.size] = '\0';
+  return CUSTMEM_ACCEPTED;
+}
+
+static int is_handle_character(char c) {
+  return is_letter_or_digit(c) || c == '.' || c == '_';
+}
+
+/* What an id is that is not all digits: @name or name is a handle. */
+static int refuse_scoped(text raw) {
+  int at_sign = raw.size > 1 && raw.bytes[0] == '@';
+  text handle = rest_of(raw, at_sign);
+  if (count_while(handle, is_handle_character) == handle.size) return CUSTMEM_REFUSED_MUTABLE;
+  return CUSTMEM_REFUSED_MALFORMED;
+}
+
+static int is_zero(char c) {
+  return c == '0';
+}
+
+static int normalize_telegram(text raw, char *key) {
+  int64_t id = 0;
+  int i;
+  text digits;
+  if (raw.size > 1 && raw.bytes[0] == '-') {
+    text group = rest_of(raw, 1);
+    if (count_while(group, is_digit) == group.size) return CUSTMEM_REFUSED_NOT_A_PERSON;
+  }
+  if (count_while(raw, is_digit) != raw.size) return refuse_scoped(raw);
+  digits = rest_of(raw, count_while(raw, is_zero));
+  for (i = 0; i < digits.size && id <= TELEGRAM_ID_MAX; i++)
+    id = id * 10 + (digits.bytes[i] - '0');
+  if (id < 1 || id > TELEGRAM_ID_MAX) return CUSTMEM_REFUSED_OUT_OF_RANGE;
+  put_key(key, digits);
+  return CUSTMEM_ACCEPTED;
+}
+
+static int normalize_scoped(text raw, char *key) {
+  if (count_while(raw, is_digit) != raw.size) return refuse_scoped(raw);
+  if (raw.size > SCOPED_DIGITS_MAX) return CUSTMEM_REFUSED_TOO_MANY_DIGITS;
+  if (count_while(raw, is_zero) == raw.size) return CUSTMEM_REFUSED_OUT_OF_RANGE;
+  put_key(key, raw);
+  return CUSTMEM_ACCEPTED;
+}
+
+static int normalize_webchat(text raw, char *key) {
+  static const char form[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+  int i, zeros = 0;
+  if (raw.size != CUSTMEM_UUID_SIZE) return CUSTMEM_REFUSED_MALFORMED;
+  for (i = 0; i < CUSTMEM_UUID_SIZE; i++) {
+    char c = to_lower(raw.bytes[i]);
+    int is_hex = is_digit(c) || (c >= 'a' && c <= 'f');
+    if (form[i] == '-' ? c != '-' : !is_hex) return CUSTMEM_REFUSED_MALFORMED;
+    zeros += c == '0';
+    key[i] = c;
+  }
+  key[CUSTMEM_UUID_SIZE] = '\0';
+  return zeros < 32 ? CUSTMEM_ACCEPTED : CUSTMEM_REFUSED_OUT_OF_RANGE;
+}
+
+static int is_channel_character(char c) {
+  return (c >= 'a' && c <= 'z') || is_digit(c) || c == '_' || c == '-';
+}
+
+/* The rule of a channel, by its name. */
+static int find_rule(const char *channel, rule **found) {
+  static const struct {
+    const char *name;
+    rule *normalize;
+  } rules[] = {
+    {"whatsapp", normalize_whatsapp}, {"sms", normalize_phone},
+    {"phone", normalize_phone},       {"email", normalize_email},
+    {"telegram", normalize_telegram}, {"messenger", normalize_scoped},
+    {"instagram", normalize_scoped},  {"webchat", normalize_webchat},
+  };
+  text whole, name;
+  size_t i;
+  whole.bytes = channel;
+  whole.size = measure(channel, CUSTMEM_NUL_TERMINATED, CUSTMEM_CHANNEL_MAX);
+  name = part_of(whole, 0, count_while(whole, is_channel_character));
+  if (name.size == 0 || name.size > CHANNEL_NAME_MAX) return CUSTMEM_REFUSED_BAD_CHANNEL;
+  if (name.size < whole.size) {
+    text account = rest_of(whole, name.size + 1);
+    if (
+      whole.bytes[name.size] != '/' || account.size == 0 || account.size > CHANNEL_ACCOUNT_MAX ||
+      count_while(account, is_channel_character) != account.size
+    )
+      return CUSTMEM_REFUSED_BAD_CHANNEL;
+  }
+  for (i = 0; i < COUNT_OF(rules); i++) {
+    *found = rules[i].normalize;
+    if (is_text(name, rules[i].name)) return CUSTMEM_ACCEPTED;
+  }
+  return CUSTMEM_REFUSED_UNKNOWN_CHANNEL;
+}
+
+/* A raw identifier that a rule may look at: text, and not only spaces. */
+static int take_raw(const char *raw, int64_t raw_size, text *out) {
+  if (raw == NULL || raw_size == 0) return CUSTMEM_REFUSED_MISSING;
+  if (raw_size < CUSTMEM_NUL_TERMINATED) return CUSTMEM_REFUSED_NOT_TEXT;
+  out->bytes = raw;
+  out->size = measure(raw, raw_size, CUSTMEM_RAW_MAX);
+  if (out->size > CUSTMEM_RAW_MAX) return CUSTMEM_REFUSED_TOO_LONG;
+  if (!is_clean(*out, LINE)) return CUSTMEM_REFUSED_NOT_TEXT;
+  return trim(*out).size == 0 ? CUSTMEM_REFUSED_MISSING : CUSTMEM_ACCEPTED;
+}
+
+int custmem_normalize(
+  const char *channel,
+  const char *raw,
+  int64_t raw_size,
+  char *normalized
+) {
+  char key[CUSTMEM_IDENTIFIER_MAX + 1];
+  rule *normalize = NULL;
+  text checked = NO_TEXT;
+  int refusal = CUSTMEM_REFUSED_BAD_CHANNEL;
+  if (channel != NULL) refusal = find_rule(channel, &normalize);
+  if (refusal == CUSTMEM_ACCEPTED) refusal = take_raw(raw, raw_size, &checked);
+  if (refusal == CUSTMEM_ACCEPTED) refusal = normalize(checked, key);
+  if (normalized != NULL) strcpy(normalized, refusal == CUSTMEM_ACCEPTED ? key : "");
+  return refusal;
+}
+
+/* ---- Customers ----------------------------------------------------------------------------- */
+
+/* The key that a caller's channel and raw identifier make, in the caller's buffer. */
+static int take_key(
+  custmem *store,
+  const char *channel,
+  const char *raw,
+  int64_t raw_size,
+  char key[CUSTMEM_IDENTIFIER_MAX + 1],
+  text *checked_channel,
+  text *checked_key
+) {
+  text checked_raw;
+  int refusal, rc = take_text(
+                 store, "channel", channel, CUSTMEM_NUL_TERMINATED, CUSTMEM_CHANNEL_MAX, LINE,
+                 checked_channel
+               );
+  if (rc == CUSTMEM_OK)
+    rc = take_text(store, "raw_identifier", raw, raw_size, CUSTMEM_RAW_MAX, LINE, &checked_raw);
+  if (rc != CUSTMEM_OK) return rc;
+  refusal = custmem_normalize(channel, raw, raw_size, key);
+  if (refusal == CUSTMEM_REFUSED_BAD_CHANNEL || refusal == CUSTMEM_REFUSED_UNKNOWN_CHANNEL)
+    return fail(
+      store, CUSTMEM_BAD_CHANNEL, "channel", "channel: %s", custmem_refusal_text(refusal)
+    );
+  if (refusal != CUSTMEM_ACCEPTED)
+    return fail(
+      store, CUSTMEM_BAD_IDENTIFIER, "raw_identifier", "raw_identifier: %s",
+      custmem_refusal_text(refusal)
+    );
+  checked_key->bytes = key;
+  checked_key->size = (int)strlen(key);
+  return CUSTMEM_OK;
+}
+
+static int read_customer(custmem *store, sqlite3_stmt *stmt, custmem_customer *customer) {
+  row_reader row = read_row(stmt);
+  int rc;
+  read_text(&row, customer->id, sizeof customer->id);
+  read_text(&row, customer->instructor_id, sizeof customer->instructor_id);
+  read_text(&row, customer->channel, sizeof customer->channel);
+  read_text(&row, customer->normalized_identifier, sizeof customer->normalized_identifier);
+  read_nullable_text(&row, customer->display_identifier, sizeof customer->display_identifier);
+  customer->created_at_ms = read_int(&row);
+  customer->updated_at_ms = read_int(&row);
+  rc = row_code(store, &row, "customer");
+  if (rc != CUSTMEM_OK) memset(customer, 0, sizeof *customer);
+  return rc;
+}
+
+/* Steps a statement that selects a customer, and releases it. */
+static int step_customer(
+  custmem *store,
+  sqlite3_stmt *stmt,
+  custmem_customer *customer,
+  int *found
+) {
+  int rc = step(store, stmt, found);
+  if (rc == CUSTMEM_OK && *found) rc = read_customer(store, stmt, customer);
+  release(stmt);
+  return rc;
+}
+
+static int fail_no_customer(custmem *store, const char *arg) {
+  return fail(store, CUSTMEM_NO_CUSTOMER, arg, "%s: the instructor has no such customer", arg);
+}
+
+static int find_by_key(
+  custmem *store,
+  text instructor,
+  text channel,
+  text key,
+  custmem_customer *customer,
+  int *found
+) {
+  sqlite3_stmt *stmt;
+  int rc = statement(store, SELECT_CUSTOMER_BY_KEY, &stmt, "ttt", instructor, channel, key);
+  return rc == CUSTMEM_OK ? step_customer(store, stmt, customer, found) : rc;
+}
+
+/* The customer of this id, or NO_CUSTOMER: the same answer for another instructor's and for none. */
+static int find_by_id(
+  custmem *store,
+  const char *arg,
+  text instructor,
+  text id,
+  custmem_customer *customer
+) {
+  sqlite3_stmt *stmt;
+  int found = 0, rc = statement(store, SELECT_CUSTOMER, &stmt, "tt", instructor, id);
+  if (rc == CUSTMEM_OK) rc = step_customer(store, stmt, customer, &found);
+  if (rc == CUSTMEM_OK && !found) rc = fail_no_customer(store, arg);
+  return rc;
+}
+
+static int insert_customer(
+  custmem *store,
+  text instructor,
+  text channel,
+  text key,
+  text display
+) {
+  sqlite3_stmt *stmt;
+  char uuid[CUSTMEM_UUID_SIZE + 1];
+  text id = {uuid, CUSTMEM_UUID_SIZE};
+  int64_t now_ms;
+  int rc = take_now(store, &now_ms);
+  if (rc == CUSTMEM_OK) rc = make_uuid(store, now_ms, uuid);
+  if (rc == CUSTMEM_OK)
+    rc = statement(
+      store, INSERT_CUSTOMER, &stmt, "ttttti", instructor, id, channel, key, display, now_ms
+    );
+  if (rc == CUSTMEM_OK) rc = step_done(store, stmt);
+  return rc;
+}
+
+int custmem_customer_create(
+  custmem *store,
+  const custmem_actor *actor,
+  const char *channel,
+  const char *raw_identifier,
+  int64_t raw_size,
+  const char *display,
+  int64_t display_size,
+  custmem_customer *customer,
+  int32_t *created
+) {
+  custmem_customer row;
+  char key_bytes[CUSTMEM_IDENTIFIER_MAX + 1];
+  text instructor, actor_id, checked_channel, key, checked_display;
+  int found = 0, rc;
+  memset(&row, 0, sizeof row);
+  if (customer != NULL) *customer = row;
+  if (created != NULL) *created = 0;
+  rc = enter_write(store);
+  if (rc != CUSTMEM_OK) return rc;
+  rc = take_actor(store, actor, &instructor, &actor_id);
+  if (rc == CUSTMEM_OK)
+    rc = take_key(store, channel, raw_identifier, raw_size, key_bytes, &checked_channel, &key);
+  if (rc == CUSTMEM_OK)
+    rc = take_optional(
+      store, "display", display, display_size, CUSTMEM_DISPLAY_MAX, LINE, &checked_display
+    );
+  if (rc == CUSTMEM_OK) rc = begin_write(store);
+  if (rc != CUSTMEM_OK) return leave(store, rc);
+  rc = find_by_key(store, instructor, checked_channel, key, &row, &found);
+  if (rc == CUSTMEM_OK && !found) {
+    int there;
+    rc = insert_customer(store, instructor, checked_channel, key, checked_display);
+    if (rc == CUSTMEM_OK)
+      rc = find_by_key(store, instructor, checked_channel, key, &row, &there);
+  }
+  rc = end_write(store, rc);
+  if (rc == CUSTMEM_OK && customer != NULL) *customer = row;
+  if (rc == CUSTMEM_OK && created != NULL) *created = !found;
+  return leave(store, rc);
+}
+
+int custmem_customer_get(
+  custmem *store,
+  const char *instructor_id,
+  const char *customer_id,
+  custmem_customer *customer
+) {
+  text instructor, id;
+  int rc;
+  if (customer != NULL) memset(customer, 0, sizeof *customer);
+  rc = enter(store);
+  if (rc != CUSTMEM_OK) return rc;
+  rc = take_instructor(store, instructor_id, &instructor);
+  if (rc == CUSTMEM_OK) rc = take_customer_id(store, "customer_id", customer_id, &id);
+  if (rc == CUSTMEM_OK && customer == NULL)
+    rc = fail(store, CUSTMEM_MISUSE, "customer", "customer is NULL");
+  if (rc == CUSTMEM_OK) rc = find_by_id(store, "customer_id", instructor, id, customer);
+  return leave(store, rc);
+}
+
+int custmem_customer_find(
+  custmem *store,
+  const char *instructor_id,
+  const char *channel,
+  const char *raw_identifier,
+  int64_t raw_size,
+  custmem_customer *customer
+) {
+  char key_bytes[CUSTMEM_IDENTIFIER_MAX + 1];
+  text instructor, checked_channel, key;
+  int found = 0, rc;
+  if (customer != NULL) memset(customer, 0, sizeof *customer);
+  rc = enter(store);
+  if (rc != CUSTMEM_OK) return rc;
+  rc = take_instructor(store, instructor_id, &instructor);
+  if (rc == CUSTMEM_OK)
+    rc = take_key(store, channel, raw_identifier, raw_size, key_bytes, &checked_channel, &key);
+  if (rc == CUSTMEM_OK && customer == NULL)
+    rc = fail(store, CUSTMEM_MISUSE, "customer", "customer is NULL");
+  if (rc == CUSTMEM_OK)
+    rc = find_by_key(store, instructor, checked_channel, key, customer, &found);
+  if (rc == CUSTMEM_OK && !found) rc = fail_no_customer(store, "raw_identifier");
+  return leave(store, rc);
+}
+
+/* From the start of a list that is ordered by a text: "" is before every id. */
+static const text FROM_START = {"", 0};
+
+int custmem_customer_list(
+  custmem *store,
+  const char *instructor_id,
+  const char *after_customer_id,
+  custmem_customer *customers,
+  int32_t capacity,
+  int32_t *count
+) {
+  sqlite3_stmt *stmt = NULL;
+  text instructor, after = FROM_START;
+  int row = 1, rc = enter_list(store, count);
+  if (rc != CUSTMEM_OK) return rc;
+  rc = take_page(store, "customers", customers, capacity, count);
+  if (rc == CUSTMEM_OK) rc = take_instructor(store, instructor_id, &instructor);
+  if (rc == CUSTMEM_OK && after_customer_id != NULL)
+    rc = take_customer_id(store, "after_customer_id", after_customer_id, &after);
+  if (rc == CUSTMEM_OK)
+    rc = statement(store, SELECT_CUSTOMERS, &stmt, "tti", instructor, after, (int64_t)capacity);
+  while (rc == CUSTMEM_OK && row) {
+    rc = step(store, stmt, &row);
+    if (rc == CUSTMEM_OK && row) rc = read_customer(store, stmt, &customers[(*count)++]);
+  }
+  release(stmt);
+  return leave_list(store, count, rc);
+}
+
+int custmem_customer_set_display(
+  custmem *store,
+  const custmem_actor *actor,
+  const char *customer_id,
+  const char *display,
+  int64_t display_size,
+  custmem_customer *customer
+) {
+  sqlite3_stmt *stmt;
+  custmem_customer row;
+  text instructor, actor_id, id, checked_display;
+  int64_t now_ms;
+  int rc;
+  memset(&row, 0, sizeof row);
+  if (customer != NULL) *customer = row;
+  rc = enter_write(store);
+  if (rc != CUSTMEM_OK) return rc;
+  rc = take_actor(store, actor, &instructor, &actor_id);
+  if (rc == CUSTMEM_OK) rc = take_customer_id(store, "customer_id", customer_id, &id);
+  if (rc == CUSTMEM_OK)
+    rc = take_optional(
+      store, "display", display, display_size, CUSTMEM_DISPLAY_MAX, LINE, &checked_display
+    );
+  if (rc == CUSTMEM_OK) rc = begin_write(store);
+  if (rc != CUSTMEM_OK) return leave(store, rc);
+  rc = take_now(store, &now_ms);
+  if (rc == CUSTMEM_OK)
+    rc = statement(
+      store, UPDATE_CUSTOMER_DISPLAY, &stmt, "ttti", instructor, id, checked_display, now_ms
+    );
+  if (rc == CUSTMEM_OK) rc = step_done(store, stmt);
+  if (rc == CUSTMEM_OK) rc = find_by_id(store, "customer_id", instructor, id, &row);
+  rc = end_write(store, rc);
+  if (rc == CUSTMEM_OK && customer != NULL) *customer = row;
+  return leave(store, rc);
+}
+
+/* ---- Resolution ---------------------------------------------------------------------------- */
+
+static const named OUTCOMES[] = {
+  {CUSTMEM_UNLINKED, "unlinked", ""},
+  {CUSTMEM_CANDIDATE, "candidate", ""},
+  {CUSTMEM_LINKED, "linked", ""},
+  {-1, "unknown", ""},
+};
+
+#define RESOLVED   "conversation.customer_resolved"
+#define UNRESOLVED "conversation.customer_unresolved"
+#define SKIPPED    "conversation.customer_resolution_skipped"
+
+/* The sentence of a why is the conceptual event that it makes. */
+static const named WHYS[] = {
+  {CUSTMEM_WHY_EXPLICIT_LINK, "explicit_link", RESOLVED},
+  {CUSTMEM_WHY_ONE_MATCH, "one_match", RESOLVED},
+  {CUSTMEM_WHY_NO_INSTRUCTOR, "no_instructor", SKIPPED},
+  {CUSTMEM_WHY_OTHER_INSTRUCTOR, "other_instructor", SKIPPED},
+  {CUSTMEM_WHY_NO_IDENTIFIER, "no_identifier", UNRESOLVED},
+  {CUSTMEM_WHY_REFUSED, "refused", UNRESOLVED},
+  {CUSTMEM_WHY_BAD_CHANNEL, "bad_channel", UNRESOLVED},
+  {CUSTMEM_WHY_NO_MATCH, "no_match", UNRESOLVED},
+  {CUSTMEM_WHY_MANY_MATCHES, "many_matches", UNRESOLVED},
+  {CUSTMEM_WHY_LOOKUP_FAILED, "lookup_failed", SKIPPED},
+  {-1, "unknown", ""},
+};
+
+const char *custmem_outcome_name(int outcome) {
+  return find_named(OUTCOMES, COUNT_OF(OUTCOMES), outcome)->name;
+}
+
+const char *custmem_why_name(int why) {
+  return find_named(WHYS, COUNT_OF(WHYS), why)->name;
+}
+
+/* Settles a resolution. Only LINKED and CANDIDATE keep a customer. */
+static void conclude(custmem_resolution *resolution, int outcome, int step_number, int why) {
+  resolution->outcome = outcome;
+  resolution->step = step_number;
+  resolution->why = why;
+  resolution->rules_version = CUSTMEM_RULES_VERSION;
+  if (outcome == CUSTMEM_UNLINKED) resolution->customer_id[0] = '\0';
+  strcpy(resolution->event_name, find_named(WHYS, COUNT_OF(WHYS), why)->sentence);
+}
+
+/* Before anything is known: the answer that stays if anything fails. */
+static void start_unlinked(custmem_resolution *resolution, int why) {
+  memset(resolution, 0, sizeof *resolution);
+  conclude(resolution, CUSTMEM_UNLINKED, 3, why);
+}
+
+/* Step 1. *next says whether step 2 is to be tried. The statement is left on its row, for the
+** caller to release. */
+static int resolve_link(
+  custmem *store,
+  text instructor,
+  text conversation,
+  sqlite3_stmt **stmt,
+  custmem_resolution *resolution,
+  int *next
+) {
+  int row, rc = statement(store, RESOLVE_LINK, stmt, "tt", instructor, conversation);
+  *next = 0;
+  if (rc == CUSTMEM_OK) rc = step(store, *stmt, &row);
+  if (rc != CUSTMEM_OK) return rc;
+  if (sqlite3_column_type(*stmt, 0) == SQLITE_NULL) {
+    *next = 1;
+  } else if (sqlite3_column_int(*stmt, 0) == 0) {
+    conclude(resolution, CUSTMEM_UNLINKED, 3, CUSTMEM_WHY_OTHER_INSTRUCTOR);
+  } else if (sqlite3_column_type(*stmt, 1) == SQLITE_NULL) {
+    *next = 1;
+  } else {
+    row_reader reader = read_row(*stmt);
+    reader.column = 2;
+    read_text(&reader, resolution->customer_id, sizeof resolution->customer_id);
+    rc = row_code(store, &reader, "link to nobody");
+    if (rc == CUSTMEM_OK) conclude(resolution, CUSTMEM_LINKED, 1, CUSTMEM_WHY_EXPLICIT_LINK);
+  }
+  return rc;
+}
+
+/* The why of an identifier that made no key. */
+static int why_refused(int refusal) {
+  switch (refusal) {
+  case CUSTMEM_REFUSED_MISSING:
+    return CUSTMEM_WHY_NO_IDENTIFIER;
+  case CUSTMEM_REFUSED_BAD_CHANNEL:
+  case CUSTMEM_REFUSED_UNKNOWN_CHANNEL:
+    return CUSTMEM_WHY_BAD_CHANNEL;
+  default:
+    return CUSTMEM_WHY_REFUSED;
+  }
+}
+
+/* Step 2: exactly one customer with the key, or none. */
+static int resolve_identity(
+  custmem *store,
+  text instructor,
+  const custmem_query *query,
+  custmem_resolution *resolution
+) {
+  sqlite3_stmt *stmt;
+  text key, channel;
+  int found = 0, another = 0, rc;
+  int refusal = custmem_normalize(
+    query->channel, query->raw_identifier, query->raw_size, resolution->normalized_identifier
+  );
+  if (refusal != CUSTMEM_ACCEPTED) {
+    int why = why_refused(refusal);
+    if (why != CUSTMEM_WHY_NO_IDENTIFIER) resolution->refusal = refusal;
+    conclude(resolution, CUSTMEM_UNLINKED, 3, why);
+    return CUSTMEM_OK;
+  }
+  channel.bytes = query->channel;
+  channel.size = (int)strlen(query->channel);
+  key.bytes = resolution->normalized_identifier;
+  key.size = (int)strlen(key.bytes);
+  rc = statement(store, RESOLVE_IDENTITY, &stmt, "ttt", instructor, channel, key);
+  if (rc == CUSTMEM_OK) rc = step(store, stmt, &found);
+  if (rc == CUSTMEM_OK && found) {
+    row_reader reader = read_row(stmt);
+    read_text(&reader, resolution->customer_id, sizeof resolution->customer_id);
+    rc = row_code(store, &reader, "customer");
+    if (rc == CUSTMEM_OK) rc = step(store, stmt, &another);
+  }
+  release(stmt);
+  if (rc != CUSTMEM_OK)
+    conclude(resolution, CUSTMEM_UNLINKED, 3, CUSTMEM_WHY_LOOKUP_FAILED);
+  else if (another)
+    conclude(resolution, CUSTMEM_UNLINKED, 3, CUSTMEM_WHY_MANY_MATCHES);
+  else if (found)
+    conclude(resolution, CUSTMEM_CANDIDATE, 2, CUSTMEM_WHY_ONE_MATCH);
+  else
+    conclude(resolution, CUSTMEM_UNLINKED, 3, CUSTMEM_WHY_NO_MATCH);
+  return rc;
+}
+
+/* One conversation, within one read transaction: the one that is open, or that of step 1's
+** statement, which stays on its row until step 2 is done. */
+static int resolve_one(
+  custmem *store,
+  text instructor,
+  const custmem_query *query,
+  custmem_resolution *resolution
+) {
+  sqlite3_stmt *stmt = NULL;
+  text conversation;
+  int next = 0, rc;
+  start_unlinked(resolution, CUSTMEM_WHY_LOOKUP_FAILED);
+  rc = take_id(store, "conversation_id", query->conversation_id, &conversation);
+  if (rc == CUSTMEM_OK)
+    rc = resolve_link(store, instructor, conversation, &stmt, resolution, &next);
+  if (rc == CUSTMEM_OK && next) rc = resolve_identity(store, instructor, query, resolution);
+  release(stmt);
+  return rc;
+}
+
+/* The first failure is the call's; the others are still resolved. */
+static int resolve_each(
+  custmem *store,
+  text instructor,
+  const custmem_query *queries,
+  int32_t count,
+  custmem_resolution *resolutions
+) {
+  char message[sizeof store->errmsg];
+  const char *arg = "";
+  int rc = CUSTMEM_OK;
+  int32_t i;
+  for (i = 0; i < count; i++) {
+    int one = resolve_one(store, instructor, &queries[i], &resolutions[i]);
+    if (one == CUSTMEM_OK || rc != CUSTMEM_OK) continue;
+    rc = one;
+    arg = store->errarg;
+    memcpy(message, store->errmsg, sizeof message);
+  }
+  return rc == CUSTMEM_OK ? CUSTMEM_OK : fail(store, rc, arg, "%s", message);
+}
+
+static void start_all(custmem_resolution *resolutions, int32_t count, int why) {
+  int32_t i;
+  for (i = 0; resolutions != NULL && i < count; i++)
+    start_unlinked(&resolutions[i], why);
+}
+
+/* One conversation needs no transaction of its own: its statement is one. */
+static int resolve_page(
+  custmem *store,
+  const char *instructor_id,
+  const custmem_query *queries,
+  int32_t count,
+  custmem_resolution *resolutions
+) {
+  custmem_notice notice = {NULL, resolutions, count};
+  text instructor;
+  int rc;
+  if (take_instructor(store, instructor_id, &instructor) != CUSTMEM_OK) {
+    start_all(resolutions, count, CUSTMEM_WHY_NO_INSTRUCTOR);
+    rc = CUSTMEM_OK;
+  } else {
+    rc = count > 1 ? begin_read(store) : CUSTMEM_OK;
+    if (rc == CUSTMEM_OK) rc = resolve_each(store, instructor, queries, count, resolutions);
+    if (count > 1) end_read(store);
+  }
+  tell(store, &notice);
+  return rc;
+}
+
+int custmem_resolve(
+  custmem *store,
+  const char *instructor_id,
+  const char *conversation_id,
+  const char *channel,
+  const char *raw_identifier,
+  int64_t raw_size,
+  custmem_resolution *resolution
+) {
+  custmem_query query = {conversation_id, channel, raw_identifier, raw_size};
+  int rc;
+  start_all(resolution, 1, CUSTMEM_WHY_LOOKUP_FAILED);
+  rc = enter(store);
+  if (rc != CUSTMEM_OK) return rc;
+  if (resolution == NULL)
+    rc = fail(store, CUSTMEM_MISUSE, "resolution", "resolution is NULL");
+  else
+    rc = resolve_page(store, instructor_id, &query, 1, resolution);
+  return leave(store, rc);
+}
+
+int custmem_resolve_many(
+  custmem *store,
+  const char *instructor_id,
+  const custmem_query *queries,
+  int32_t count,
+  custmem_resolution *resolutions
+) {
+  int rc;
+  start_all(resolutions, count, CUSTMEM_WHY_LOOKUP_FAILED);
+  rc = enter(store);
+  if (rc != CUSTMEM_OK) return rc;
+  if (count < 0)
+    rc = fail(store, CUSTMEM_MISUSE, "count", "count is negative");
+  else if (count > 0 && queries == NULL)
+    rc = fail(store, CUSTMEM_MISUSE, "queries", "queries is NULL");
+  else if (count > 0 && resolutions == NULL)
+    rc = fail(store, CUSTMEM_MISUSE, "resolutions", "resolutions is NULL");
+  else if (count > 0)
+    rc = resolve_page(store, instructor_id, queries, count, resolutions);
+  return leave(store, rc);
+}
+
+/* ---- Badge --------------------------------------------------------------------------------- */
+
+/* A badge's label and copy. The last row is for a value that is none: no claim is made. */
+static const named BADGES[] = {
+  {CUSTMEM_BADGE_NEW, "New customer", "First interaction with this customer"},
+  {CUSTMEM_BADGE_KNOWN, "Known customer", "This customer is already known to you"},
+  {CUSTMEM_BADGE_UNLINKED, "Unlinked", "Customer not resolved"},
+};
+
+int custmem_badge(const custmem_resolution *resolution) {
+  int outcome = resolution != NULL ? resolution->outcome : CUSTMEM_UNLINKED;
+  switch (outcome) {
+  case CUSTMEM_LINKED:
+    return CUSTMEM_BADGE_KNOWN;
+  case CUSTMEM_CANDIDATE:
+    return CUSTMEM_BADGE_NEW;
+  default:
+    return CUSTMEM_BADGE_UNLINKED;
+  }
+}
+
+const char *custmem_badge_label(int badge) {
+  return find_named(BADGES, COUNT_OF(BADGES), badge)->name;
+}
+
+const char *custmem_badge_copy(int badge) {
+  return find_named(BADGES, COUNT_OF(BADGES), badge)->sentence;
+}
+
+/* ---- Links ----------------------------------------------------------------------------------
+** One write, whichever verb asks for it, in one BEGIN IMMEDIATE transaction:
+**
+**   read the link as it stands      refuse, if it is not what the verb expects
+**   read the new customer           refuse, if it is not this instructor's
+**   read the end of the chain       its seq and hash
+**   insert the audit event          the database checks seq and previous customer once more
+**   insert or update the link       the database refuses what the event does not say
+**   commit                          then, and only then, tell the listener
+*/
+
+/* What a verb asks for: `current` NO_TEXT is a link, `next` NO_TEXT an unlink. The names are those
+** of the verb's parameters, for the message. */
+typedef struct change {
+  text instructor;
+  text actor_id;
+  text conversation;
+  text current;
+  text next;
+  const char *next_name;
+  text reason;
+  text context;
+} change;
+
+/* The link as it stands. */
+typedef struct link_row {
+  int exists;
+  int is_ours;
+  char customer_id[CUSTMEM_UUID_SIZE + 1];
+} link_row;
+
+static int take_reason(custmem *store, const char *reason, int64_t reason_size, text *out) {
+  int rc;
+  *out = NO_TEXT;
+  if (reason == NULL || reason_size == 0 || (reason_size < 0 && reason[0] == '\0'))
+    return fail(
+      store, CUSTMEM_NO_REASON, "reason", "no reason (1 to %d bytes)", CUSTMEM_REASON_MAX
+    );
+  rc = take_text(store, "reason", reason, reason_size, CUSTMEM_REASON_MAX, PROSE, out);
+  if (rc == CUSTMEM_OK && is_all_blank(*out))
+    rc = fail(store, CUSTMEM_NO_REASON, "reason", "the reason is blank");
+  return rc;
+}
+
+/* What the three verbs have in common. */
+static int take_change(
+  custmem *store,
+  const custmem_actor *actor,
+  const char *conversation_id,
+  const char *reason,
+  int64_t reason_size,
+  const char *context,
+  int64_t context_size,
+  change *asked
+) {
+  int rc = take_actor(store, actor, &asked->instructor, &asked->actor_id);
+  asked->current = asked->next = NO_TEXT;
+  asked->next_name = "";
+  if (rc == CUSTMEM_OK)
+    rc = take_id(store, "conversation_id", conversation_id, &asked->conversation);
+  if (rc == CUSTMEM_OK) rc = take_reason(store, reason, reason_size, &asked->reason);
+  if (rc == CUSTMEM_OK)
+    rc = take_optional(
+      store, "context", context, context_size, CUSTMEM_CONTEXT_MAX, PROSE, &asked->context
+    );
+  return rc;
+}
+
+static int read_link(custmem *store, const change *asked, link_row *link) {
+  sqlite3_stmt *stmt;
+  int rc = statement(store, SELECT_LINK, &stmt, "tt", asked->instructor, asked->conversation);
+  memset(link, 0, sizeof *link);
+  if (rc == CUSTMEM_OK) rc = step(store, stmt, &link->exists);
+  if (rc == CUSTMEM_OK && link->exists) {
+    row_reader row = read_row(stmt);
+    link->is_ours = read_int(&row) != 0;
+    read_nullable_text(&row, link->customer_id, sizeof link->customer_id);
+    rc = row_code(store, &row, "link");
+  }
+  release(stmt);
+  return rc;
+}
+
+/* Whether the conversation stands as the verb expects (CM-2.3 §4.3, §5). */
+static int judge(custmem *store, const change *asked, const link_row *link) {
+  int is_link = asked->current.bytes == NULL;
+  if (link->exists && !link->is_ours)
+    return fail(
+      store, CUSTMEM_OTHER_INSTRUCTOR, "conversation_id",
+      "the conversation belongs to another instructor"
+    );
+  if (is_link && link->customer_id[0] != '\0')
+    return fail(
+      store, CUSTMEM_ALREADY_LINKED, "conversation_id",
+      "the conversation is linked to %s: relink names the customer it replaces",
+      link->customer_id
+    );
+  if (is_link) return CUSTMEM_OK;
+  if (link->customer_id[0] == '\0')
+    return fail(
+      store, CUSTMEM_NOT_LINKED, "conversation_id", "the conversation has no customer"
+    );
+  if (!is_text(asked->current, link->customer_id))
+    return fail(
+      store, CUSTMEM_CHANGED, "current_customer_id",
+      "the conversation is linked to %s, not to the customer named", link->customer_id
+    );
+  if (asked->next.bytes != NULL && is_text(asked->next, link->customer_id))
+    return fail(
+      store, CUSTMEM_NO_CHANGE, "new_customer_id", "the conversation has this customer already"
+    );
+  return CUSTMEM_OK;
+}
+
+/* The end of an instructor's chain: seq 0, and the hash of no event, where there is none. */
+static int read_chain_end(
+  custmem *store,
+  text instructor,
+  int64_t *seq,
+  unsigned char hash[HASH_BYTES]
+) {
+  sqlite3_stmt *stmt;
+  int row = 0, rc = statement(store, SELECT_LAST_EVENT, &stmt, "t", instructor);
+  *seq = 0;
+  hash_of_empty_chain(store->info.id, instructor, hash);
+  if (rc == CUSTMEM_OK) rc = step(store, stmt, &row);
+  if (rc == CUSTMEM_OK && row) {
+    row_reader reader = read_row(stmt);
+    *seq = read_int(&reader);
+    read_hash(&reader, hash);
+    rc = row_code(store, &reader, "last audit event");
+  }
+  release(stmt);
+  return rc;
+}
+
+static const char *event_name(int has_previous, int has_new) {
+  if (!has_previous) return "conversation.customer_linked";
+  return has_new ? "conversation.customer_relinked" : "conversation.customer_unlinked";
+}
+
+static void put_text(char *field, text value) {
+  if (value.bytes != NULL) memcpy(field, value.bytes, (size_t)value.size);
+  field[value.size] = '\0';
+}
+
+/* The event of a change, as it will be stored, told and hashed. */
+static int make_event(custmem *store, const change *asked, int64_t seq, custmem_event *event) {
+  memset(event, 0, sizeof *event);
+  put_text(event->instructor_id, asked->instructor);
+  event->seq = seq;
+  strcpy(
+    event->event_name, event_name(asked->current.bytes != NULL, asked->next.bytes != NULL)
+  );
+  put_text(event->conversation_id, asked->conversation);
+  put_text(event->previous_customer_id, asked->current);
+  put_text(event->new_customer_id, asked->next);
+  event->actor_type = CUSTMEM_ACTOR_HUMAN;
+  put_text(event->actor_id, asked->actor_id);
+  put_text(event->reason, asked->reason);
+  put_text(event->context, asked->context);
+  return take_now(store, &event->created_at_ms);
+}
+
+/* Inserts the event, chained to `hash`, which becomes its own. */
+static int insert_event(
+  custmem *store,
+  const change *asked,
+  custmem_event *event,
+  unsigned char hash[HASH_BYTES]
+) {
+  sqlite3_stmt *stmt;
+  text name = {event->event_name, (int)strlen(event->event_name)};
+  text actor_type = {actor_type_name(event->actor_type), 0};
+  int rc;
+  actor_type.size = (int)strlen(actor_type.bytes);
+  hash_of_event(event, hash);
+  to_hex(hash, HASH_BYTES, event->hash);
+  rc = statement(
+    store, INSERT_EVENT, &stmt,
+    "titttttttt"
+    "ih",
+    asked->instructor, event->seq, name, asked->conversation, asked->current, asked->next,
+    actor_type, asked->actor_id, asked->reason, asked->context, event->created_at_ms, hash
+  );
+  return rc == CUSTMEM_OK ? step_done(store, stmt) : rc;
+}
+
+/* Makes the link what the event says. */
+static int write_link(
+  custmem *store,
+  const change *asked,
+  const link_row *link,
+  const custmem_event *event
+) {
+  sqlite3_stmt *stmt;
+  int rc = statement(
+    store, link->exists ? UPDATE_LINK : INSERT_LINK, &stmt, "tttii", asked->instructor,
+    asked->conversation, asked->next, event->seq, event->created_at_ms
+  );
+  return rc == CUSTMEM_OK ? step_done(store, stmt) : rc;
+}
+
+/* Within the transaction: everything but its beginning and its end. */
+static int make_change(
+  custmem *store,
+  const change *asked,
+  link_row *link,
+  custmem_event *event
+) {
+  custmem_customer customer;
+  unsigned char hash[HASH_BYTES];
+  int64_t seq;
+  int rc = read_link(store, asked, link);
+  if (rc == CUSTMEM_OK) rc = judge(store, asked, link);
+  if (rc == CUSTMEM_OK && asked->next.bytes != NULL)
+    rc = find_by_id(store, asked->next_name, asked->instructor, asked->next, &customer);
+  if (rc == CUSTMEM_OK) rc = read_chain_end(store, asked->instructor, &seq, hash);
+  if (rc == CUSTMEM_OK) rc = make_event(store, asked, seq + 1, event);
+  if (rc == CUSTMEM_OK) rc = insert_event(store, asked, event, hash);
+  if (rc == CUSTMEM_OK) rc = write_link(store, asked, link, event);
+  return rc;
+}
+
+static int commit_change(custmem *store, const change *asked, custmem_written *written) {
+  custmem_event event;
+  custmem_notice notice = {&event, NULL, 0};
+  link_row link;
+  int rc = begin_write(store);
+  if (rc != CUSTMEM_OK) return rc;
+  rc = end_write(store, make_change(store, asked, &link, &event));
+  if (rc == CUSTMEM_OK) {
+    if (written != NULL) {
+      put_text(written->current_customer_id, asked->next);
+      written->seq = written->head.count = event.seq;
+      written->created_at_ms = event.created_at_ms;
+      strcpy(written->head.hash, event.hash);
+    }
+    tell(store, &notice);
+  } else if (written != NULL && link.is_ours) {
+    strcpy(written->current_customer_id, link.customer_id);
+  }
+  return rc;
+}
+
+int custmem_link(
+  custmem *store,
+  const custmem_actor *actor,
+  const char *conversation_id,
+  const char *customer_id,
+  const char *reason,
+  int64_t reason_size,
+  const char *context,
+  int64_t context_size,
+  custmem_written *written
+) {
+  change asked;
+  int rc;
+  if (written != NULL) memset(written, 0, sizeof *written);
+  rc = enter_write(store);
+  if (rc != CUSTMEM_OK) return rc;
+  rc = take_change(
+    store, actor, conversation_id, reason, reason_size, context, context_size, &asked
+  );
+  asked.next_name = "customer_id";
+  if (rc == CUSTMEM_OK) rc = take_customer_id(store, asked.next_name, customer_id, &asked.next);
+  if (rc == CUSTMEM_OK) rc = commit_change(store, &asked, written);
+  return leave(store, rc);
+}
+
+int custmem_relink(
+  custmem *store,
+  const custmem_actor *actor,
+  const char *conversation_id,
+  const char *current_customer_id,
+  const char *new_customer_id,
+  const char *reason,
+  int64_t reason_size,
+  const char *context,
+  int64_t context_size,
+  custmem_written *written
+) {
+  change asked;
+  int rc;
+  if (written != NULL) memset(written, 0, sizeof *written);
+  rc = enter_write(store);
+  if (rc != CUSTMEM_OK) return rc;
+  rc = take_change(
+    store, actor, conversation_id, reason, reason_size, context, context_size, &asked
+  );
+  asked.next_name = "new_customer_id";
+  if (rc == CUSTMEM_OK)
+    rc = take_customer_id(store, "current_customer_id", current_customer_id, &asked.current);
+  if (rc == CUSTMEM_OK)
+    rc = take_customer_id(store, asked.next_name, new_customer_id, &asked.next);
+  if (rc == CUSTMEM_OK) rc = commit_change(store, &asked, written);
+  return leave(store, rc);
+}
+
+int custmem_unlink(
+  custmem *store,
+  const custmem_actor *actor,
+  const char *conversation_id,
+  const char *current_customer_id,
+  const char *reason,
+  int64_t reason_size,
+  const char *context,
+  int64_t context_size,
+  custmem_written *written
+) {
+  change asked;
+  int rc;
+  if (written != NULL) memset(written, 0, sizeof *written);
+  rc = enter_write(store);
+  if (rc != CUSTMEM_OK) return rc;
+  rc = take_change(
+    store, actor, conversation_id, reason, reason_size, context, context_size, &asked
+  );
+  if (rc == CUSTMEM_OK)
+    rc = take_customer_id(store, "current_customer_id", current_customer_id, &asked.current);
+  if (rc == CUSTMEM_OK) rc = commit_change(store, &asked, written);
+  return leave(store, rc);
+}
+
+static int read_conversation(
+  custmem *store,
+  sqlite3_stmt *stmt,
+  custmem_conversation *conversation
+) {
+  row_reader row = read_row(stmt);
+  read_text(&row, conversation->conversation_id, sizeof conversation->conversation_id);
+  read_text(&row, conversation->customer_id, sizeof conversation->customer_id);
+  conversation->audit_seq = read_int(&row);
+  conversation->updated_at_ms = read_int(&row);
+  return row_code(store, &row, "link");
+}
+
+int custmem_conversations(
+  custmem *store,
+  const char *instructor_id,
+  const char *customer_id,
+  const char *after_conversation_id,
+  custmem_conversation *conversations,
+  int32_t capacity,
+  int32_t *count
+) {
+  sqlite3_stmt *stmt = NULL;
+  custmem_customer customer;
+  text instructor, id, after = FROM_START;
+  int row = 1, rc = enter_list(store, count);
+  if (rc != CUSTMEM_OK) return rc;
+  rc = take_page(store, "conversations", conversations, capacity, count);
+  if (rc == CUSTMEM_OK) rc = take_instructor(store, instructor_id, &instructor);
+  if (rc == CUSTMEM_OK) rc = take_customer_id(store, "customer_id", customer_id, &id);
+  if (rc == CUSTMEM_OK && after_conversation_id != NULL)
+    rc = take_id(store, "after_conversation_id", after_conversation_id, &after);
+  if (rc == CUSTMEM_OK) rc = begin_read(store);
+  if (rc == CUSTMEM_OK) rc = find_by_id(store, "customer_id", instructor, id, &customer);
+  if (rc == CUSTMEM_OK)
+    rc = statement(
+      store, SELECT_CONVERSATIONS, &stmt, "ttti", instructor, id, after, (int64_t)capacity
+    );
+  while (rc == CUSTMEM_OK && row) {
+    rc = step(store, stmt, &row);
+    if (rc == CUSTMEM_OK && row)
+      rc = read_conversation(store, stmt, &conversations[(*count)++]);
+  }
+  release(stmt);
+  end_read(store);
+  return leave_list(store, count, rc);
+}
+
+/* ---- Audit --------------------------------------------------------------------------------- */
+
+/* Reads an event strictly; `hash` gets what the file says. */
+static int read_event(
+  custmem *store,
+  sqlite3_stmt *stmt,
+  custmem_event *event,
+  unsigned char hash[HASH_BYTES]
+) {
+  char actor_type[sizeof "system"];
+  row_reader row = read_row(stmt);
+  read_text(&row, event->instructor_id, sizeof event->instructor_id);
+  event->seq = read_int(&row);
+  read_text(&row, event->event_name, sizeof event->event_name);
+  read_text(&row, event->conversation_id, sizeof event->conversation_id);
+  read_nullable_text(&row, event->previous_customer_id, sizeof event->previous_customer_id);
+  read_nullable_text(&row, event->new_customer_id, sizeof event->new_customer_id);
+  read_text(&row, actor_type, sizeof actor_type);
+  read_nullable_text(&row, event->actor_id, sizeof event->actor_id);
+  read_text(&row, event->reason, sizeof event->reason);
+  read_nullable_text(&row, event->context, sizeof event->context);
+  event->created_at_ms = read_int(&row);
+  read_hash(&row, hash);
+  event->actor_type =
+    strcmp(actor_type, "human") == 0 ? CUSTMEM_ACTOR_HUMAN : CUSTMEM_ACTOR_SYSTEM;
+  if (strcmp(actor_type, actor_type_name(event->actor_type)) != 0) row.code = CUSTMEM_CORRUPT;
+  return row_code(store, &row, "audit event");
+}
+
+/* Fills a page of events from a bound statement, and releases it. */
+static int read_events(
+  custmem *store,
+  sqlite3_stmt *stmt,
+  custmem_event *events,
+  int32_t *count
+) {
+  unsigned char hash[HASH_BYTES] = {0};
+  int row = 1, rc = CUSTMEM_OK;
+  while (rc == CUSTMEM_OK && row) {
+    rc = step(store, stmt, &row);
+    if (rc == CUSTMEM_OK && row) {
+      custmem_event *event = &events[(*count)++];
+      rc = read_event(store, stmt, event, hash);
+      to_hex(hash, HASH_BYTES, event->hash);
+    }
+  }
+  release(stmt);
+  return rc;
+}
+
+int custmem_audit_read(
+  custmem *store,
+  const char *instructor_id,
+  int64_t after_seq,
+  custmem_event *events,
+  int32_t capacity,
+  int32_t *count
+) {
+  sqlite3_stmt *stmt;
+  text instructor;
+  int rc = enter_list(store, count);
+  if (rc != CUSTMEM_OK) return rc;
+  rc = take_page(store, "events", events, capacity, count);
+  if (rc == CUSTMEM_OK) rc = take_instructor(store, instructor_id, &instructor);
+  if (rc == CUSTMEM_OK)
+    rc =
+      statement(store, SELECT_EVENTS, &stmt, "tii", instructor, after_seq, (int64_t)capacity);
+  if (rc == CUSTMEM_OK) rc = read_events(store, stmt, events, count);
+  return leave_list(store, count, rc);
+}
+
+int custmem_history(
+  custmem *store,
+  const char *instructor_id,
+  const char *conversation_id,
+  int64_t after_seq,
+  custmem_event *events,
+  int32_t capacity,
+  int32_t *count
+) {
+  sqlite3_stmt *stmt;
+  text instructor, conversation;
+  int rc = enter_list(store, count);
+  if (rc != CUSTMEM_OK) return rc;
+  rc = take_page(store, "events", events, capacity, count);
+  if (rc == CUSTMEM_OK) rc = take_instructor(store, instructor_id, &instructor);
+  if (rc == CUSTMEM_OK) rc = take_id(store, "conversation_id", conversation_id, &conversation);
+  if (rc == CUSTMEM_OK)
+    rc = statement(
+      store, SELECT_HISTORY, &stmt, "ttii", instructor, conversation, after_seq,
+      (int64_t)capacity
+    );
+  if (rc == CUSTMEM_OK) rc = read_events(store, stmt, events, count);
+  return leave_list(store, count, rc);
+}
+
+int custmem_audit_head(custmem *store, const char *instructor_id, custmem_head *head) {
+  unsigned char hash[HASH_BYTES];
+  text instructor;
+  int64_t count = 0;
+  int rc;
+  if (head != NULL) memset(head, 0, sizeof *head);
+  rc = enter(store);
+  if (rc != CUSTMEM_OK) return rc;
+  rc = take_instructor(store, instructor_id, &instructor);
+  if (rc == CUSTMEM_OK && head == NULL)
+    rc = fail(store, CUSTMEM_MISUSE, "head", "head is NULL");
+  if (rc == CUSTMEM_OK) rc = read_chain_end(store, instructor, &count, hash);
+  if (rc == CUSTMEM_OK) make_head(count, hash, head);
+  return leave(store, rc);
+}
+
+/* A sum over rows that is equal for equal sets of rows, whatever their order, and for nothing else
+** that a file could have been prepared to hold: SipHash-2-4 under a key drawn after the file was
+** written. It proves that an index holds what its table holds, in no memory. */
+typedef struct row_sum {
+  uint64_t key[2];
+  uint64_t sum;
+} row_sum;
+
+/* What of an event the links depend on. */
+typedef struct link_event {
+  char conversation_id[CUSTMEM_ID_MAX + 1];
+  char previous_customer_id[CUSTMEM_UUID_SIZE + 1];
+  char new_customer_id[CUSTMEM_UUID_SIZE + 1];
+  int64_t seq;
+  int64_t created_at_ms;
+} link_event;
+
+static uint64_t rotate_left(uint64_t x, int bits) {
+  return x << bits | x >> (64 - bits);
+}
+
+static void sip_round(uint64_t v[4]) {
+  v[0] += v[1], v[2] += v[3];
+  v[1] = rotate_left(v[1], 13) ^ v[0], v[3] = rotate_left(v[3], 16) ^ v[2];
+  v[0] = rotate_left(v[0], 32);
+  v[2] += v[1], v[0] += v[3];
+  v[1] = rotate_left(v[1], 17) ^ v[2], v[3] = rotate_left(v[3], 21) ^ v[0];
+  v[2] = rotate_left(v[2], 32);
+}
+
+/* SipHash-2-4 of whole words; its own padding, which tells sizes apart, is not needed for rows of
+** one size. */
+static uint64_t sip_hash(const uint64_t key[2], const uint64_t *words, size_t count) {
+  uint64_t v[4];
+  size_t i;
+  v[0] = key[0] ^ UINT64_C(0x736f6d6570736575);
+  v[1] = key[1] ^ UINT64_C(0x646f72616e646f6d);
+  v[2] = key[0] ^ UINT64_C(0x6c7967656e657261);
+  v[3] = key[1] ^ UINT64_C(0x7465646279746573);
+  for (i = 0; i < count; i++) {
+    v[3] ^= words[i];
+    sip_round(v), sip_round(v);
+    v[0] ^= words[i];
+  }
+  v[2] ^= 0xff;
+  sip_round(v), sip_round(v), sip_round(v), sip_round(v);
+  return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
+static void add_row(row_sum *sum, const link_event *event) {
+  struct {
+    char texts[sizeof event->conversation_id + 2 * sizeof event->new_customer_id + 5];
+    int64_t numbers[2];
+  } row;
+  uint64_t words[sizeof row / sizeof(uint64_t)];
+  char *at = row.texts;
+  memset(&row, 0, sizeof row);
+  strcpy(at, event->conversation_id);
+  strcpy(at + sizeof event->conversation_id, event->previous_customer_id);
+  at += sizeof event->conversation_id + sizeof event->previous_customer_id;
+  strcpy(at, event->new_customer_id);
+  row.numbers[0] = event->seq;
+  row.numbers[1] = event->created_at_ms;
+  memcpy(words, &row, sizeof words);
+  sum->sum += sip_hash(sum->key, words, COUNT_OF(words));
+}
+
+/* Notes the first fault, and fails the call with it. */
+static int found(
+  custmem *store,
+  custmem_report *report,
+  int fault,
+  const char *instructor_id,
+  int64_t seq,
+  const char *subject,
+  const char *detail
+) {
+  int is_anchor = fault == CUSTMEM_FAULT_ANCHOR_BEYOND || fault == CUSTMEM_FAULT_ANCHOR_DIFFERS;
+  report->fault = fault;
+  sqlite3_snprintf(
+    (int)sizeof report->instructor_id, report->instructor_id, "%s", instructor_id
+  );
+  report->seq = seq;
+  sqlite3_snprintf((int)sizeof report->subject, report->subject, "%s", subject);
+  sqlite3_snprintf((int)sizeof report->detail, report->detail, "%s", detail);
+  return fail(store, is_anchor ? CUSTMEM_ANCHOR : CUSTMEM_BROKEN, "", "%s", detail);
+}
+
+/* A chain being walked: where it stands, and what the rows of the table add up to. */
+typedef struct chain {
+  const char *instructor_id;
+  int64_t seq;
+  unsigned char hash[HASH_BYTES];
+  row_sum sum;
+} chain;
+
+/* One event against the chain before it. */
+static int verify_event(
+  custmem *store,
+  sqlite3_stmt *stmt,
+  chain *walked,
+  custmem_report *report
+) {
+  custmem_event event;
+  link_event row;
+  unsigned char stored[HASH_BYTES];
+  int rc = read_event(store, stmt, &event, stored);
+  int64_t seq = walked->seq + 1;
+  if (rc != CUSTMEM_OK && rc != CUSTMEM_CORRUPT) return rc;
+  if (rc == CUSTMEM_OK && event.seq != seq)
+    return found(
+      store, report, CUSTMEM_FAULT_SEQUENCE, walked->instructor_id, seq, "",
+      "an audit event is missing"
+    );
+  if (rc == CUSTMEM_CORRUPT)
+    return found(
+      store, report, CUSTMEM_FAULT_FIELD, walked->instructor_id, seq, "",
+      "an audit event holds what no write makes"
+    );
+  hash_of_event(&event, walked->hash);
+  if (memcmp(walked->hash, stored, HASH_BYTES) != 0)
+    return found(
+      store, report, CUSTMEM_FAULT_HASH, walked->instructor_id, seq, event.conversation_id,
+      "an audit event is not the one that was written"
+    );
+  if (
+    strcmp(
+      event.event_name,
+      event_name(event.previous_customer_id[0] != '\0', event.new_customer_id[0] != '\0')
+    ) != 0 ||
+    strcmp(event.previous_customer_id, event.new_customer_id) == 0
+  )
+    return found(
+      store, report, CUSTMEM_FAULT_FIELD, walked->instructor_id, seq, event.conversation_id,
+      "an audit event's name is not what it did"
+    );
+  walked->seq = seq;
+  report->events++;
+  strcpy(row.conversation_id, event.conversation_id);
+  strcpy(row.previous_customer_id, event.previous_customer_id);
+  strcpy(row.new_customer_id, event.new_customer_id);
+  row.seq = seq;
+  row.created_at_ms = event.created_at_ms;
+  add_row(&walked->sum, &row);
+  return CUSTMEM_OK;
+}
+
+/* Walks all of a chain. *differs is set where it passes the anchor with another hash. */
+static int verify_chain(
+  custmem *store,
+  text instructor,
+  const custmem_head *anchor,
+  chain *walked,
+  int *differs,
+  custmem_report *report
+) {
+  sqlite3_stmt *stmt;
+  custmem_head head;
+  int row = 1;
+  int rc = statement(store, SELECT_EVENTS, &stmt, "tii", instructor, INT64_MIN, (int64_t)-1);
+  *differs = 0;
+  walked->seq = 0;
+  hash_of_empty_chain(store->info.id, instructor, walked->hash);
+  while (rc == CUSTMEM_OK && row) {
+    make_head(walked->seq, walked->hash, &head);
+    if (anchor != NULL && anchor->count == head.count)
+      *differs = strcmp(anchor->hash, head.hash) != 0;
+    rc = step(store, stmt, &row);
+    if (rc == CUSTMEM_OK && row) rc = verify_event(store, stmt, walked, report);
+  }
+  release(stmt);
+  return rc;
+}
+
+/* A conversation's last event against the row of its link. */
+typedef struct link_state {
+  int exists;
+  char customer_id[CUSTMEM_UUID_SIZE + 1];
+  int64_t audit_seq;
+  int64_t updated_at_ms;
+} link_state;
+
+static int verify_last_event(
+  custmem *store,
+  const char *instructor_id,
+  const link_event *last,
+  const link_state *link,
+  custmem_report *report
+) {
+  if (
+    !link->exists || link->audit_seq != last->seq || link->updated_at_ms != last->created_at_ms ||
+    strcmp(link->customer_id, last->new_customer_id) != 0
+  )
+    return found(
+      store, report, CUSTMEM_FAULT_LINK, instructor_id, last->seq, last->conversation_id,
+      "a conversation is not linked as its last audit event says"
+    );
+  report->links++;
+  return CUSTMEM_OK;
+}
+
+/* A row of VERIFY_LINKS. */
+static int read_link_event(
+  custmem *store,
+  sqlite3_stmt *stmt,
+  link_event *event,
+  link_state *link
+) {
+  row_reader row = read_row(stmt);
+  read_text(&row, event->conversation_id, sizeof event->conversation_id);
+  event->seq = read_int(&row);
+  read_nullable_text(&row, event->previous_customer_id, sizeof event->previous_customer_id);
+  read_nullable_text(&row, event->new_customer_id, sizeof event->new_customer_id);
+  event->created_at_ms = read_int(&row);
+  link->exists = sqlite3_column_type(stmt, row.column) != SQLITE_NULL;
+  link->customer_id[0] = '\0';
+  if (link->exists) {
+    link->audit_seq = read_int(&row);
+    read_nullable_text(&row, link->customer_id, sizeof link->customer_id);
+    link->updated_at_ms = read_int(&row);
+  }
+  return row_code(store, &row, "link");
+}
+
+/* Folds each conversation's events in their order, and compares what comes out with its link. The
+** order comes from an index: `sum` proves that it holds the events that the chain was walked over. */
+static int verify_links(
+  custmem *store,
+  text instructor,
+  const chain *walked,
+  custmem_report *report
+) {
+  sqlite3_stmt *stmt;
+  link_event event, last;
+  link_state link, last_link;
+  row_sum sum = walked->sum;
+  const char *instructor_id = walked->instructor_id;
+  int row = 1, rc = statement(store, VERIFY_LINKS, &stmt, "t", instructor);
+  sum.sum = 0;
+  last.conversation_id[0] = '\0';
+  while (rc == CUSTMEM_OK && row) {
+    rc = step(store, stmt, &row);
+    if (rc == CUSTMEM_OK && row) rc = read_link_event(store, stmt, &event, &link);
+    if (rc != CUSTMEM_OK) break;
+    if (!row || strcmp(event.conversation_id, last.conversation_id) != 0) {
+      if (last.conversation_id[0] != '\0')
+        rc = verify_last_event(store, instructor_id, &last, &last_link, report);
+      last.new_customer_id[0] = '\0';
+    }
+    if (rc == CUSTMEM_OK && row) {
+      if (strcmp(event.previous_customer_id, last.new_customer_id) != 0)
+        rc = found(
+          store, report, CUSTMEM_FAULT_PREVIOUS, instructor_id, event.seq,
+          event.conversation_id, "an audit event's previous customer is not the one before it"
+        );
+      add_row(&sum, &event);
+      last = event;
+      last_link = link;
+    }
+  }
+  release(stmt);
+  if (rc == CUSTMEM_OK && sum.sum != walked->sum.sum)
+    rc = found(
+      store, report, CUSTMEM_FAULT_DATABASE, instructor_id, 0, "",
+      "the index audit_events_conversation does not hold what its table holds"
+    );
+  return rc;
+}
+
+/* As many links as conversations that the events know: none was added. */
+static int verify_link_count(
+  custmem *store,
+  text instructor,
+  int64_t links,
+  const char *instructor_id,
+  custmem_report *report
+) {
+  sqlite3_stmt *stmt;
+  int64_t stored = 0;
+  int row, rc = statement(store, COUNT_LINKS, &stmt, "t", instructor);
+  if (rc == CUSTMEM_OK) rc = step(store, stmt, &row);
+  if (rc == CUSTMEM_OK) stored = sqlite3_column_int64(stmt, 0);
+  release(stmt);
+  if (rc == CUSTMEM_OK && stored != links)
+    rc = found(
+      store, report, CUSTMEM_FAULT_LINK, instructor_id, 0, "",
+      "a conversation has a link that no audit event made"
+    );
+  return rc;
+}
+
+/* One instructor, within the caller's read transaction. What was counted before is kept. */
+static int verify_instructor(
+  custmem *store,
+  text instructor,
+  const char *instructor_id,
+  const custmem_head *anchor,
+  custmem_report *report
+) {
+  chain walked;
+  int64_t links_before = report->links;
+  int differs, rc;
+  walked.instructor_id = instructor_id;
+  walked.sum.sum = 0;
+  sqlite3_randomness((int)sizeof walked.sum.key, walked.sum.key);
+  rc = verify_chain(store, instructor, anchor, &walked, &differs, report);
+  if (rc == CUSTMEM_OK) rc = verify_links(store, instructor, &walked, report);
+  if (rc == CUSTMEM_OK)
+    rc =
+      verify_link_count(store, instructor, report->links - links_before, instructor_id, report);
+  if (rc != CUSTMEM_OK) return rc;
+  report->instructors++;
+  make_head(walked.seq, walked.hash, &report->head);
+  if (anchor != NULL && anchor->count > walked.seq)
+    return found(
+      store, report, CUSTMEM_FAULT_ANCHOR_BEYOND, instructor_id, walked.seq, "",
+      "the audit ends before the anchor: it was cut off, or an older copy was put back"
+    );
+  if (differs)
+    return found(
+      store, report, CUSTMEM_FAULT_ANCHOR_DIFFERS, instructor_id, anchor->count, "",
+      "the audit is not the one that the anchor was taken from"
+    );
+  return CUSTMEM_OK;
+}
+
+static int is_hex(char c) {
+  return is_digit(c) || (c >= 'a' && c <= 'f');
+}
+
+static int take_anchor(custmem *store, const custmem_head *anchor) {
+  text hash;
+  if (anchor == NULL) return CUSTMEM_OK;
+  hash.bytes = anchor->hash;
+  hash.size = CUSTMEM_HASH_SIZE;
+  if (anchor->count < 0 || count_while(hash, is_hex) != CUSTMEM_HASH_SIZE || anchor->hash[CUSTMEM_HASH_SIZE] != '\0')
+    return fail(
+      store, CUSTMEM_MISUSE, "anchor",
+      "anchor is not a head: a count, and %d hexadecimal digits", CUSTMEM_HASH_SIZE
+    );
+  return CUSTMEM_OK;
+}
+
+int custmem_audit_verify(
+  custmem *store,
+  const char *instructor_id,
+  const custmem_head *anchor,
+  custmem_report *report
+) {
+  text instructor;
+  int rc;
+  if (report != NULL) memset(report, 0, sizeof *report);
+  rc = enter(store);
+  if (rc != CUSTMEM_OK) return rc;
+  rc = take_instructor(store, instructor_id, &instructor);
+  if (rc == CUSTMEM_OK) rc = take_anchor(store, anchor);
+  if (rc == CUSTMEM_OK && report == NULL)
+    rc = fail(store, CUSTMEM_MISUSE, "report", "report is NULL");
+  if (rc == CUSTMEM_OK) rc = begin_read(store);
+  if (rc == CUSTMEM_OK)
+    rc = verify_instructor(store, instructor, instructor_id, anchor, report);
+  end_read(store);
+  return leave(store, rc);
+}
+
+int custmem_set_listener(
+  custmem *store,
+  void (*listener)(const custmem_notice *notice, void *ctx),
+  void *ctx
+) {
+  int rc = enter_write(store);
+  if (rc != CUSTMEM_OK) return rc;
+  store->listener = listener;
+  store->listener_ctx = ctx;
+  return leave(store, CUSTMEM_OK);
+}
+
+/* ---- The whole store ----------------------------------------------------------------------- */
+
+static int check_database(custmem *store, custmem_report *report) {
+  sqlite3_stmt *stmt;
+  char answer[CUSTMEM_MESSAGE_MAX + 1] = "";
+  int row, rc = statement(store, CHECK_DATABASE, &stmt, "");
+  if (rc == CUSTMEM_OK) rc = step(store, stmt, &row);
+  if (rc == CUSTMEM_OK)
+    sqlite3_snprintf(
+      (int)sizeof answer, answer, "%s", (const char *)sqlite3_column_text(stmt, 0)
+    );
+  release(stmt);
+  if (rc == CUSTMEM_CORRUPT || (rc == CUSTMEM_OK && strcmp(answer, "ok") != 0))
+    rc = found(
+      store, report, CUSTMEM_FAULT_DATABASE, "", 0, "",
+      answer[0] != '\0' ? answer : "the database cannot be read"
+    );
+  return rc;
+}
+
+/* What was true when the store was opened, once more. */
+static int check_identity(custmem *store, custmem_report *report) {
+  custmem_info info;
+  int rc = check_schema(store);
+  if (rc == CUSTMEM_SCHEMA)
+    return found(store, report, CUSTMEM_FAULT_SCHEMA, "", 0, "", store->errmsg);
+  if (rc == CUSTMEM_OK) rc = read_store(store, &info);
+  if (rc == CUSTMEM_CORRUPT || rc == CUSTMEM_RULES || (rc == CUSTMEM_OK && memcmp(&info, &store->info, sizeof info) != 0))
+    rc = found(
+      store, report, CUSTMEM_FAULT_STORE, "", 0, "", "the store says that it is another one"
+    );
+  return rc;
+}
+
+static int check_customers(custmem *store, custmem_report *report) {
+  sqlite3_stmt *stmt;
+  custmem_customer customer;
+  char key[CUSTMEM_IDENTIFIER_MAX + 1];
+  int row = 1, rc = statement(store, CHECK_CUSTOMERS, &stmt, "");
+  while (rc == CUSTMEM_OK && row) {
+    rc = step(store, stmt, &row);
+    if (rc == CUSTMEM_OK && row) {
+      rc = read_customer(store, stmt, &customer);
+      if (rc == CUSTMEM_OK || rc == CUSTMEM_CORRUPT) {
+        custmem_normalize(
+          customer.channel, customer.normalized_identifier, CUSTMEM_NUL_TERMINATED, key
+        );
+        if (rc == CUSTMEM_CORRUPT || strcmp(key, customer.normalized_identifier) != 0)
+          rc = found(
+            store, report, CUSTMEM_FAULT_KEY, customer.instructor_id, 0, customer.id,
+            "a customer's key is not one that custmem_normalize makes"
+          );
+      }
+      report->customers += rc == CUSTMEM_OK;
+    }
+  }
+  release(stmt);
+  return rc;
+}
+
+/* Links whose customer is not there, or is another instructor's. */
+static int check_linked_customers(custmem *store, custmem_report *report) {
+  sqlite3_stmt *stmt;
+  char instructor_id[CUSTMEM_ID_MAX + 1] = "", conversation_id[CUSTMEM_ID_MAX + 1] = "";
+  int row, rc = statement(store, CHECK_LINKED_CUSTOMERS, &stmt, "");
+  if (rc == CUSTMEM_OK) rc = step(store, stmt, &row);
+  if (rc == CUSTMEM_OK && row) {
+    row_reader reader = read_row(stmt);
+    read_text(&reader, instructor_id, sizeof instructor_id);
+    read_text(&reader, conversation_id, sizeof conversation_id);
+    rc = found(
+      store, report, CUSTMEM_FAULT_LINK, instructor_id, 0, conversation_id,
+      "a conversation is linked to a customer that its instructor does not have"
+    );
+  }
+  release(stmt);
+  return rc;
+}
+
+/* The first instructor after another, in the order of their ids; "" where there is none. */
+static int read_next_instructor(custmem *store, char instructor_id[CUSTMEM_ID_MAX + 1]) {
+  sqlite3_stmt *stmt;
+  text after = {instructor_id, (int)strlen(instructor_id)};
+  int row, rc = statement(store, CHECK_NEXT_INSTRUCTOR, &stmt, "t", after);
+  if (rc == CUSTMEM_OK) rc = step(store, stmt, &row);
+  if (rc == CUSTMEM_OK) {
+    char next[CUSTMEM_ID_MAX + 1];
+    row_reader reader = read_row(stmt);
+    read_nullable_text(&reader, next, sizeof next);
+    rc = row_code(store, &reader, "instructor");
+    release(stmt);
+    strcpy(instructor_id, next);
+    return rc;
+  }
+  release(stmt);
+  return rc;
+}
+
+static int check_instructors(custmem *store, custmem_report *report) {
+  char instructor_id[CUSTMEM_ID_MAX + 1] = "";
+  int rc = read_next_instructor(store, instructor_id);
+  while (rc == CUSTMEM_OK && instructor_id[0] != '\0') {
+    text instructor = {instructor_id, (int)strlen(instructor_id)};
+    rc = verify_instructor(store, instructor, instructor_id, NULL, report);
+    if (rc == CUSTMEM_OK) rc = read_next_instructor(store, instructor_id);
+  }
+  memset(&report->head, 0, sizeof report->head);
+  return rc;
+}
+
+int custmem_check(custmem *store, custmem_report *report) {
+  int rc;
+  if (report != NULL) memset(report, 0, sizeof *report);
+  rc = enter(store);
+  if (rc != CUSTMEM_OK) return rc;
+  if (report == NULL) rc = fail(store, CUSTMEM_MISUSE, "report", "report is NULL");
+  if (rc == CUSTMEM_OK) rc = begin_read(store);
+  if (rc == CUSTMEM_OK) rc = check_identity(store, report);
+  if (rc == CUSTMEM_OK) rc = check_database(store, report);
+  if (rc == CUSTMEM_OK) rc = check_customers(store, report);
+  if (rc == CUSTMEM_OK) rc = check_linked_customers(store, report);
+  if (rc == CUSTMEM_OK) rc = check_instructors(store, report);
+  end_read(store);
+  return leave(store, rc);
+}
+
+/* How many pages are copied before an interrupt is looked for. */
+#define BACKUP_PAGES 256
+
+/* Copies within the read transaction that is open, so that all pages are of one moment. */
+static int copy_pages(custmem *store, sqlite3 *target) {
+  sqlite3_backup *backup = sqlite3_backup_init(target, "main", store->db, "main");
+  int rc = backup != NULL ? SQLITE_OK : sqlite3_errcode(target);
+  while (rc == SQLITE_OK) {
+    rc = sqlite3_backup_step(backup, BACKUP_PAGES);
+    if (rc == SQLITE_OK && sqlite3_is_interrupted(store->db)) rc = SQLITE_INTERRUPT;
+  }
+  if (backup != NULL && sqlite3_backup_finish(backup) != SQLITE_OK && rc == SQLITE_DONE)
+    rc = sqlite3_errcode(target);
+  return rc;
+}
+
+/* The copy leaves WAL: it is then one file, and can be read where nothing can be written. */
+static int write_copy(custmem *store, const char *full) {
+  sqlite3 *target = NULL;
+  int code, rc = sqlite3_open_v2(
+              full, &target,
+              SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE |
+                SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_EXRESCODE,
+              NULL
+            );
+  if (rc == SQLITE_OK)
+    rc = sqlite3_exec(
+      target, "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON", NULL, NULL, NULL
+    );
+  if (rc == SQLITE_OK) rc = copy_pages(store, target);
+  if (rc == SQLITE_DONE)
+    rc = sqlite3_exec(target, "PRAGMA journal_mode = DELETE", NULL, NULL, NULL);
+  code = rc == SQLITE_OK ? CUSTMEM_OK : code_of_sqlite(rc);
+  if (rc != SQLITE_OK)
+    fail(store, code, "path", "%s: %s", custmem_strerror(code), sqlite3_errmsg(target));
+  sqlite3_close(target);
+  return code;
+}
+
+int custmem_backup(custmem *store, const char *path) {
+  sqlite3_stmt *stmt = NULL;
+  char full[CUSTMEM_PATH_MAX + 1];
+  int row, rc = enter(store);
+  if (rc != CUSTMEM_OK) return rc;
+  rc = resolve_path(store, path, full);
+  if (rc == CUSTMEM_OK) rc = begin_read(store);
+  if (rc != CUSTMEM_OK) return leave(store, rc);
+  /* A row that is not stepped over pins the moment, and keeps an interrupt from being forgotten. */
+  rc = statement(store, SELECT_STORE, &stmt, "");
+  if (rc == CUSTMEM_OK) rc = step(store, stmt, &row);
+  if (rc == CUSTMEM_OK) rc = create_file(store, full);
+  if (rc == CUSTMEM_OK) {
+    rc = write_copy(store, full);
+    /* Nobody else knows this name yet. */
+    if (rc != CUSTMEM_OK) unlink(full);
+  }
+  release(stmt);
+  end_read(store);
+  return leave(store, rc);
+}

@@ -14,6 +14,7 @@ LDLIBS  = -lpthread -lm
 PREFIX  = /usr/local
 DESTDIR =
 BUILD   = build
+PROGRAM = custmem
 
 VERSION = $(shell sed -n 's/^.define CUSTMEM_VERSION  *"\(.*\)"/\1/p' custmem.h)
 
@@ -45,10 +46,10 @@ TEST_OBJECTS = $(BUILD)/support.o $(BUILD)/vfs_shim.o
   uninstall dist clean help
 .SECONDARY:
 
-all: custmem $(BUILD)/libcustmem.a
+all: $(PROGRAM) $(BUILD)/libcustmem.a
 
-demo: custmem
-	@./custmem demo
+demo: $(PROGRAM)
+	@./$(PROGRAM) demo
 
 help:
 	@sed -n 's/^#   \(make .*\)/  \1/p; s/^## *//p' Makefile
@@ -70,7 +71,7 @@ $(BUILD)/libcustmem.a: $(BUILD)/custmem.o $(BUILD)/sqlite3.o
 	@rm -f $@
 	$(AR) rcs $@ $^
 
-custmem: $(BUILD)/shell.o $(BUILD)/custmem.o $(BUILD)/sqlite3.o
+$(PROGRAM): $(BUILD)/shell.o $(BUILD)/custmem.o $(BUILD)/sqlite3.o
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
 # ---- Tests: one program a file; each can be run alone ----
@@ -81,13 +82,13 @@ $(BUILD)/%.o: test/%.c test/test.h test/vfs_shim.h custmem.h sqlite3.h | $(BUILD
 $(BUILD)/test_%: $(BUILD)/test_%.o $(TEST_OBJECTS) $(BUILD)/custmem.o $(BUILD)/sqlite3.o
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
-test: custmem $(TESTS:%=$(BUILD)/%)
-	@CC='$(CC)' AWK='$(AWK)' sh test/run.sh $(TESTS:%=$(BUILD)/%)
+test: $(PROGRAM) $(TESTS:%=$(BUILD)/%)
+	@CC='$(CC)' BUILD=$(BUILD) CUSTMEM_SHELL=./$(PROGRAM) sh test/run.sh $(TESTS:%=$(BUILD)/%)
 
 ## make test_audit   build and run one test file (any of test/test_*.c)
 .PHONY: $(TESTS)
-$(TESTS): %: custmem $(BUILD)/%
-	@$(BUILD)/$@
+$(TESTS): %: $(PROGRAM) $(BUILD)/%
+	@CUSTMEM_SHELL=./$(PROGRAM) $(BUILD)/$@
 
 # ---- Keeping the parts equal ----
 
@@ -110,9 +111,9 @@ format:
 # ---- Installing ----
 
 ## make install      the program, the library, the header and a pkg-config file, under PREFIX
-install: install-lib install-pc custmem
+install: install-lib install-pc $(PROGRAM)
 	mkdir -p $(DESTDIR)$(PREFIX)/bin
-	cp custmem $(DESTDIR)$(PREFIX)/bin/
+	cp $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/
 
 install-lib: $(BUILD)/libcustmem.a
 	mkdir -p $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include
@@ -137,4 +138,4 @@ dist:
 
 ## make clean        remove what was built
 clean:
-	rm -rf $(BUILD) custmem custmem-*.tar.gz
+	rm -rf $(BUILD) $(PROGRAM) custmem-*.tar.gz

@@ -316,7 +316,7 @@ static const char *const SCHEMA[] = {
 
 /* ---- Statements ---------------------------------------------------------------------------- */
 
-/* CONTROL begins and ends transactions; it belongs to begin_… and end_… alone. */
+/* CONTROL is for begin_… and end_… alone. */
 enum kind { CONTROL, READ, WRITE };
 
 enum statement {
@@ -324,6 +324,7 @@ enum statement {
   BEGIN_WRITE,
   COMMIT,
   ROLLBACK,
+  HOLD,
   SELECT_USER_VERSION,
   SELECT_SCHEMA,
   SELECT_STORE,
@@ -344,6 +345,7 @@ enum statement {
   SELECT_LAST_EVENT,
   VERIFY_LINKS,
   COUNT_LINKS,
+  SELECT_STRAY_LINK,
   CHECK_DATABASE,
   CHECK_CUSTOMERS,
   CHECK_LINKED_CUSTOMERS,
@@ -368,6 +370,9 @@ static const struct {
   [BEGIN_WRITE] = {CONTROL, "BEGIN IMMEDIATE"},
   [COMMIT] = {CONTROL, "COMMIT"},
   [ROLLBACK] = {CONTROL, "ROLLBACK"},
+  /* Left on its row for the length of a transaction. SQLite forgets an interrupt when no statement
+  ** runs: so one that comes between two statements is not lost. */
+  [HOLD] = {CONTROL, "SELECT 1"},
 
   [SELECT_USER_VERSION] = {READ, "PRAGMA main.user_version"},
   [SELECT_SCHEMA] = {READ, "SELECT sql, name FROM main.sqlite_schema WHERE sql IS NOT NULL"},
@@ -444,6 +449,11 @@ static const struct {
   [COUNT_LINKS] =
     {READ, "SELECT count(*) FROM main.conversation_links NOT INDEXED"
            " WHERE instructor_id = ?1"},
+
+  [SELECT_STRAY_LINK] =
+    {READ, "SELECT conversation_id FROM main.conversation_links AS link NOT INDEXED"
+           " WHERE instructor_id = ?1 AND NOT EXISTS (SELECT 1 FROM main.audit_events"
+           " WHERE instructor_id = ?1 AND conversation_id = link.conversation_id) LIMIT 1"},
 
   [CHECK_DATABASE] = {READ, "PRAGMA main.integrity_check(1)"},
   [CHECK_CUSTOMERS] = {READ, "SELECT " CUSTOMER_COLUMNS " FROM main.customers"},
@@ -586,6 +596,10 @@ static int fail(custmem *store, int code, const char *arg, const char *format, .
   return code;
 }
 
+static int fail_null(custmem *store, const char *arg) {
+  return fail(store, CUSTMEM_MISUSE, arg, "%s is NULL", arg);
+}
+
 static int code_of_sqlite(int rc) {
   switch (rc & 0xff) {
   case SQLITE_BUSY:
@@ -721,7 +735,7 @@ static int take_text(
   text *out
 ) {
   *out = NO_TEXT;
-  if (bytes == NULL) return fail(store, CUSTMEM_MISUSE, name, "%s is NULL", name);
+  if (bytes == NULL) return fail_null(store, name);
   if (size < CUSTMEM_NUL_TERMINATED)
     return fail(store, CUSTMEM_MISUSE, name, "the size of %s is negative", name);
   out->bytes = bytes;
@@ -779,7 +793,7 @@ static int take_actor(
 ) {
   int rc;
   *instructor = *actor_id = NO_TEXT;
-  if (actor == NULL) return fail(store, CUSTMEM_MISUSE, "actor", "actor is NULL");
+  if (actor == NULL) return fail_null(store, "actor");
   rc = take_instructor(store, actor->instructor_id, instructor);
   if (rc == CUSTMEM_OK && actor->type != CUSTMEM_ACTOR_HUMAN)
     rc = fail(store, CUSTMEM_NOT_HUMAN, "actor", "only a human may write (CM-2.3 §3.1)");
@@ -788,15 +802,8 @@ static int take_actor(
 }
 
 /* A page of a list to fill. */
-static int take_page(
-  custmem *store,
-  const char *name,
-  const void *rows,
-  int32_t capacity,
-  int32_t *count
-) {
-  if (rows == NULL) return fail(store, CUSTMEM_MISUSE, name, "%s is NULL", name);
-  if (count == NULL) return fail(store, CUSTMEM_MISUSE, "count", "count is NULL");
+static int take_page(custmem *store, int32_t capacity, const int32_t *count) {
+  if (count == NULL) return fail_null(store, "count");
   if (capacity < 1)
     return fail(store, CUSTMEM_MISUSE, "capacity", "capacity is %d, not at least 1", capacity);
   return CUSTMEM_OK;
@@ -931,18 +938,31 @@ static int row_code(custmem *store, const row_reader *row, const char *what) {
   return fail(store, row->code, "", "the store holds a %s that cannot be", what);
 }
 
-static int begin(custmem *store, enum statement how) {
+static int run_control(custmem *store, enum statement id) {
   sqlite3_stmt *stmt;
-  int rc = prepared(store, how, &stmt);
+  int rc = prepared(store, id, &stmt);
   return rc == CUSTMEM_OK ? step_done(store, stmt) : rc;
 }
 
-/* Ends whatever transaction is open, without a trace; the message of what failed is kept. */
+/* Ends whatever transaction is open, without a trace; the message of what failed is kept. An
+** interrupt that comes while it does so is for the call, and does not keep it from ending. */
 static void roll_back(custmem *store) {
   sqlite3_stmt *stmt = store->statements[ROLLBACK];
-  if (sqlite3_get_autocommit(store->db)) return;
-  sqlite3_step(stmt);
-  release(stmt);
+  int rc = SQLITE_INTERRUPT;
+  release(store->statements[HOLD]);
+  while (rc == SQLITE_INTERRUPT && !sqlite3_get_autocommit(store->db)) {
+    rc = sqlite3_step(stmt);
+    release(stmt);
+  }
+}
+
+static int begin(custmem *store, enum statement how) {
+  sqlite3_stmt *hold;
+  int row, rc = run_control(store, how);
+  if (rc == CUSTMEM_OK) rc = prepared(store, HOLD, &hold);
+  if (rc == CUSTMEM_OK) rc = step(store, hold, &row);
+  if (rc != CUSTMEM_OK) roll_back(store);
+  return rc;
 }
 
 static int begin_read(custmem *store) {
@@ -966,7 +986,7 @@ static int begin_write(custmem *store) {
 ** be found by whoever recovers the file: that is said, and nothing else is. */
 static int end_write(custmem *store, int rc) {
   if (rc == CUSTMEM_OK) {
-    rc = begin(store, COMMIT);
+    rc = run_control(store, COMMIT);
     if (rc == CUSTMEM_IO)
       rc = fail(store, CUSTMEM_UNKNOWN_OUTCOME, "", "%s", sqlite3_errmsg(store->db));
   }
@@ -1108,7 +1128,7 @@ static void sha256_block(uint32_t state[8], const unsigned char block[64]) {
     0xc67178f2};
   uint32_t w[64], a = state[0], b = state[1], c = state[2], d = state[3], e = state[4],
                   f = state[5], g = state[6], h = state[7];
-  int i;
+  size_t i;
   for (i = 0; i < 16; i++)
     w[i] = (uint32_t)block[4 * i] << 24 | (uint32_t)block[4 * i + 1] << 16 |
            (uint32_t)block[4 * i + 2] << 8 | block[4 * i + 3];
@@ -1158,7 +1178,7 @@ static void put_big_endian(unsigned char *bytes, uint64_t value, int size) {
 static void sha256_finish(sha256 *sha, unsigned char hash[HASH_BYTES]) {
   static const unsigned char padding[64] = {0x80};
   unsigned char bits[8];
-  int i;
+  size_t i;
   put_big_endian(bits, sha->size * 8, 8);
   sha256_add(sha, padding, 1 + (119 - sha->size % 64) % 64);
   sha256_add(sha, bits, sizeof bits);
@@ -1431,6 +1451,8 @@ static int peek(custmem *store) {
   if (memcmp(header, "SQLite format 3", 16) != 0)
     return fail(store, CUSTMEM_NOT_A_DATABASE, "path", "the file is not an SQLite database");
   if (get_big_endian(header + 68) == APPLICATION_ID) {
+    if (get_big_endian(header + 56) != 1)
+      return fail(store, CUSTMEM_SCHEMA, "path", "the store is not encoded in UTF-8");
     if (get_big_endian(header + 60) > SCHEMA_VERSION)
       return fail(
         store, CUSTMEM_NEWER, "path", "the store has schema version %u; this custmem knows %d",
@@ -1580,7 +1602,7 @@ static int create_schema(custmem *store) {
 /* Whose file this is, under a lock; an empty one becomes a store. */
 static int identify(custmem *store) {
   char strange[CUSTMEM_ID_MAX + 1];
-  int64_t objects, version;
+  int64_t objects = 0, version;
   int rc = begin_read(store);
   if (rc == CUSTMEM_OK) rc = read_user_version(store, &version);
   if (rc == CUSTMEM_OK && version > SCHEMA_VERSION)
@@ -1676,7 +1698,7 @@ static int authorize(
 }
 
 static int prepare_control(custmem *store) {
-  static const enum statement control[] = {BEGIN_READ, BEGIN_WRITE, COMMIT, ROLLBACK};
+  static const enum statement control[] = {BEGIN_READ, BEGIN_WRITE, COMMIT, ROLLBACK, HOLD};
   sqlite3_stmt *stmt;
   size_t i;
   int rc = CUSTMEM_OK;
@@ -1730,8 +1752,8 @@ static int is_sealed(const char *full) {
 static void make_immutable_uri(const char *full, char *uri) {
   static const char query[] = "?immutable=1";
   char hex[3];
-  memcpy(uri, "file:", 5);
-  uri += 5;
+  strcpy(uri, "file:");
+  uri += strlen(uri);
   for (; *full != '\0'; full++) {
     unsigned char byte = (unsigned char)*full;
     if (strchr("%?#", byte) != NULL) {
@@ -1845,11 +1867,9 @@ int custmem_store_info(custmem *store, custmem_info *info) {
   if (info != NULL) memset(info, 0, sizeof *info);
   rc = enter(store);
   if (rc != CUSTMEM_OK) return rc;
-  if (info == NULL)
-    rc = fail(store, CUSTMEM_MISUSE, "info", "info is NULL");
-  else
-    *info = store->info;
-  return leave(store, rc);
+  if (info == NULL) return leave(store, fail_null(store, "info"));
+  *info = store->info;
+  return leave(store, CUSTMEM_OK);
 }
 
 const char *custmem_version(void) {
@@ -2094,7 +2114,7 @@ static int read_phone_character(phone_reader *phone, uint32_t c, text rest) {
     phone->plus = 1;
     return CUSTMEM_ACCEPTED;
   }
-  if ((c == '-' || c == '.' || c == '/') && phone->count > 0) {
+  if ((c == '-' || c == '.' || c == '/') && phone->count > 0 && !phone->waiting) {
     phone->waiting = 1;
     return CUSTMEM_ACCEPTED;
   }
@@ -2284,14 +2304,17 @@ static int normalize_scoped(text raw, char *key) {
   return CUSTMEM_ACCEPTED;
 }
 
+static int is_hex_digit(char c) {
+  return is_digit(c) || (c >= 'a' && c <= 'f');
+}
+
 static int normalize_webchat(text raw, char *key) {
   static const char form[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
   int i, zeros = 0;
   if (raw.size != CUSTMEM_UUID_SIZE) return CUSTMEM_REFUSED_MALFORMED;
   for (i = 0; i < CUSTMEM_UUID_SIZE; i++) {
     char c = to_lower(raw.bytes[i]);
-    int is_hex = is_digit(c) || (c >= 'a' && c <= 'f');
-    if (form[i] == '-' ? c != '-' : !is_hex) return CUSTMEM_REFUSED_MALFORMED;
+    if (form[i] == '-' ? c != '-' : !is_hex_digit(c)) return CUSTMEM_REFUSED_MALFORMED;
     zeros += c == '0';
     key[i] = c;
   }
@@ -2532,10 +2555,9 @@ int custmem_customer_get(
   if (customer != NULL) memset(customer, 0, sizeof *customer);
   rc = enter(store);
   if (rc != CUSTMEM_OK) return rc;
+  if (customer == NULL) return leave(store, fail_null(store, "customer"));
   rc = take_instructor(store, instructor_id, &instructor);
   if (rc == CUSTMEM_OK) rc = take_customer_id(store, "customer_id", customer_id, &id);
-  if (rc == CUSTMEM_OK && customer == NULL)
-    rc = fail(store, CUSTMEM_MISUSE, "customer", "customer is NULL");
   if (rc == CUSTMEM_OK) rc = find_by_id(store, "customer_id", instructor, id, customer);
   return leave(store, rc);
 }
@@ -2554,11 +2576,10 @@ int custmem_customer_find(
   if (customer != NULL) memset(customer, 0, sizeof *customer);
   rc = enter(store);
   if (rc != CUSTMEM_OK) return rc;
+  if (customer == NULL) return leave(store, fail_null(store, "customer"));
   rc = take_instructor(store, instructor_id, &instructor);
   if (rc == CUSTMEM_OK)
     rc = take_key(store, channel, raw_identifier, raw_size, key_bytes, &checked_channel, &key);
-  if (rc == CUSTMEM_OK && customer == NULL)
-    rc = fail(store, CUSTMEM_MISUSE, "customer", "customer is NULL");
   if (rc == CUSTMEM_OK)
     rc = find_by_key(store, instructor, checked_channel, key, customer, &found);
   if (rc == CUSTMEM_OK && !found) rc = fail_no_customer(store, "raw_identifier");
@@ -2580,7 +2601,8 @@ int custmem_customer_list(
   text instructor, after = FROM_START;
   int row = 1, rc = enter_list(store, count);
   if (rc != CUSTMEM_OK) return rc;
-  rc = take_page(store, "customers", customers, capacity, count);
+  if (customers == NULL) return leave(store, fail_null(store, "customers"));
+  rc = take_page(store, capacity, count);
   if (rc == CUSTMEM_OK) rc = take_instructor(store, instructor_id, &instructor);
   if (rc == CUSTMEM_OK && after_customer_id != NULL)
     rc = take_customer_id(store, "after_customer_id", after_customer_id, &after);
@@ -2697,9 +2719,7 @@ static int resolve_link(
   *next = 0;
   if (rc == CUSTMEM_OK) rc = step(store, *stmt, &row);
   if (rc != CUSTMEM_OK) return rc;
-  if (sqlite3_column_type(*stmt, 0) == SQLITE_NULL) {
-    *next = 1;
-  } else if (sqlite3_column_int(*stmt, 0) == 0) {
+  if (sqlite3_column_type(*stmt, 0) != SQLITE_NULL && sqlite3_column_int(*stmt, 0) == 0) {
     conclude(resolution, CUSTMEM_UNLINKED, 3, CUSTMEM_WHY_OTHER_INSTRUCTOR);
   } else if (sqlite3_column_type(*stmt, 1) == SQLITE_NULL) {
     *next = 1;
@@ -2854,11 +2874,8 @@ int custmem_resolve(
   start_all(resolution, 1, CUSTMEM_WHY_LOOKUP_FAILED);
   rc = enter(store);
   if (rc != CUSTMEM_OK) return rc;
-  if (resolution == NULL)
-    rc = fail(store, CUSTMEM_MISUSE, "resolution", "resolution is NULL");
-  else
-    rc = resolve_page(store, instructor_id, &query, 1, resolution);
-  return leave(store, rc);
+  if (resolution == NULL) return leave(store, fail_null(store, "resolution"));
+  return leave(store, resolve_page(store, instructor_id, &query, 1, resolution));
 }
 
 int custmem_resolve_many(
@@ -2872,15 +2889,11 @@ int custmem_resolve_many(
   start_all(resolutions, count, CUSTMEM_WHY_LOOKUP_FAILED);
   rc = enter(store);
   if (rc != CUSTMEM_OK) return rc;
-  if (count < 0)
-    rc = fail(store, CUSTMEM_MISUSE, "count", "count is negative");
-  else if (count > 0 && queries == NULL)
-    rc = fail(store, CUSTMEM_MISUSE, "queries", "queries is NULL");
-  else if (count > 0 && resolutions == NULL)
-    rc = fail(store, CUSTMEM_MISUSE, "resolutions", "resolutions is NULL");
-  else if (count > 0)
-    rc = resolve_page(store, instructor_id, queries, count, resolutions);
-  return leave(store, rc);
+  if (count == 0) return leave(store, CUSTMEM_OK);
+  if (count < 0) return leave(store, fail(store, CUSTMEM_MISUSE, "count", "count is negative"));
+  if (queries == NULL) return leave(store, fail_null(store, "queries"));
+  if (resolutions == NULL) return leave(store, fail_null(store, "resolutions"));
+  return leave(store, resolve_page(store, instructor_id, queries, count, resolutions));
 }
 
 /* ---- Badge --------------------------------------------------------------------------------- */
@@ -3263,7 +3276,8 @@ int custmem_conversations(
   text instructor, id, after = FROM_START;
   int row = 1, rc = enter_list(store, count);
   if (rc != CUSTMEM_OK) return rc;
-  rc = take_page(store, "conversations", conversations, capacity, count);
+  if (conversations == NULL) return leave(store, fail_null(store, "conversations"));
+  rc = take_page(store, capacity, count);
   if (rc == CUSTMEM_OK) rc = take_instructor(store, instructor_id, &instructor);
   if (rc == CUSTMEM_OK) rc = take_customer_id(store, "customer_id", customer_id, &id);
   if (rc == CUSTMEM_OK && after_conversation_id != NULL)
@@ -3346,7 +3360,8 @@ int custmem_audit_read(
   text instructor;
   int rc = enter_list(store, count);
   if (rc != CUSTMEM_OK) return rc;
-  rc = take_page(store, "events", events, capacity, count);
+  if (events == NULL) return leave(store, fail_null(store, "events"));
+  rc = take_page(store, capacity, count);
   if (rc == CUSTMEM_OK) rc = take_instructor(store, instructor_id, &instructor);
   if (rc == CUSTMEM_OK)
     rc =
@@ -3368,7 +3383,8 @@ int custmem_history(
   text instructor, conversation;
   int rc = enter_list(store, count);
   if (rc != CUSTMEM_OK) return rc;
-  rc = take_page(store, "events", events, capacity, count);
+  if (events == NULL) return leave(store, fail_null(store, "events"));
+  rc = take_page(store, capacity, count);
   if (rc == CUSTMEM_OK) rc = take_instructor(store, instructor_id, &instructor);
   if (rc == CUSTMEM_OK) rc = take_id(store, "conversation_id", conversation_id, &conversation);
   if (rc == CUSTMEM_OK)
@@ -3388,9 +3404,8 @@ int custmem_audit_head(custmem *store, const char *instructor_id, custmem_head *
   if (head != NULL) memset(head, 0, sizeof *head);
   rc = enter(store);
   if (rc != CUSTMEM_OK) return rc;
+  if (head == NULL) return leave(store, fail_null(store, "head"));
   rc = take_instructor(store, instructor_id, &instructor);
-  if (rc == CUSTMEM_OK && head == NULL)
-    rc = fail(store, CUSTMEM_MISUSE, "head", "head is NULL");
   if (rc == CUSTMEM_OK) rc = read_chain_end(store, instructor, &count, hash);
   if (rc == CUSTMEM_OK) make_head(count, hash, head);
   return leave(store, rc);
@@ -3464,7 +3479,7 @@ static void add_row(row_sum *sum, const link_event *event) {
 }
 
 /* Notes the first fault, and fails the call with it. */
-static int found(
+static int report_fault(
   custmem *store,
   custmem_report *report,
   int fault,
@@ -3492,6 +3507,33 @@ typedef struct chain {
   row_sum sum;
 } chain;
 
+static int is_clean_field(const char *field, enum layout layout) {
+  text value = {field, (int)strlen(field)};
+  return is_clean(value, layout);
+}
+
+/* Whether a write could have made this event, whatever its hash says. */
+static int is_sound(const custmem_event *event) {
+  int has_previous = event->previous_customer_id[0] != '\0';
+  int has_new = event->new_customer_id[0] != '\0';
+  return strcmp(event->event_name, event_name(has_previous, has_new)) == 0 &&
+         strcmp(event->previous_customer_id, event->new_customer_id) != 0 &&
+         (event->actor_type != CUSTMEM_ACTOR_HUMAN || event->actor_id[0] != '\0') &&
+         event->created_at_ms >= 0 && event->created_at_ms < CLOCK_LIMIT &&
+         is_clean_field(event->conversation_id, LINE) &&
+         is_clean_field(event->actor_id, LINE) && is_clean_field(event->reason, PROSE) &&
+         is_clean_field(event->context, PROSE);
+}
+
+/* What the links depend on in an event. */
+static void take_link_event(const custmem_event *event, link_event *row) {
+  strcpy(row->conversation_id, event->conversation_id);
+  strcpy(row->previous_customer_id, event->previous_customer_id);
+  strcpy(row->new_customer_id, event->new_customer_id);
+  row->seq = event->seq;
+  row->created_at_ms = event->created_at_ms;
+}
+
 /* One event against the chain before it. */
 static int verify_event(
   custmem *store,
@@ -3502,43 +3544,34 @@ static int verify_event(
   custmem_event event;
   link_event row;
   unsigned char stored[HASH_BYTES];
-  int rc = read_event(store, stmt, &event, stored);
-  int64_t seq = walked->seq + 1;
+  const char *detail = NULL;
+  int fault = CUSTMEM_FAULT_NONE, rc = read_event(store, stmt, &event, stored);
   if (rc != CUSTMEM_OK && rc != CUSTMEM_CORRUPT) return rc;
-  if (rc == CUSTMEM_OK && event.seq != seq)
-    return found(
-      store, report, CUSTMEM_FAULT_SEQUENCE, walked->instructor_id, seq, "",
-      "an audit event is missing"
+  walked->seq++;
+  if (rc == CUSTMEM_CORRUPT) {
+    fault = CUSTMEM_FAULT_FIELD;
+    detail = "an audit event cannot be read";
+    event.conversation_id[0] = '\0';
+  } else if (event.seq != walked->seq) {
+    fault = CUSTMEM_FAULT_SEQUENCE;
+    detail = "an audit event is missing";
+    event.conversation_id[0] = '\0';
+  } else {
+    hash_of_event(&event, walked->hash);
+    if (memcmp(walked->hash, stored, HASH_BYTES) != 0) {
+      fault = CUSTMEM_FAULT_HASH;
+      detail = "an audit event is not the one that was written";
+    } else if (!is_sound(&event)) {
+      fault = CUSTMEM_FAULT_FIELD;
+      detail = "an audit event says what no write makes";
+    }
+  }
+  if (fault != CUSTMEM_FAULT_NONE)
+    return report_fault(
+      store, report, fault, walked->instructor_id, walked->seq, event.conversation_id, detail
     );
-  if (rc == CUSTMEM_CORRUPT)
-    return found(
-      store, report, CUSTMEM_FAULT_FIELD, walked->instructor_id, seq, "",
-      "an audit event holds what no write makes"
-    );
-  hash_of_event(&event, walked->hash);
-  if (memcmp(walked->hash, stored, HASH_BYTES) != 0)
-    return found(
-      store, report, CUSTMEM_FAULT_HASH, walked->instructor_id, seq, event.conversation_id,
-      "an audit event is not the one that was written"
-    );
-  if (
-    strcmp(
-      event.event_name,
-      event_name(event.previous_customer_id[0] != '\0', event.new_customer_id[0] != '\0')
-    ) != 0 ||
-    strcmp(event.previous_customer_id, event.new_customer_id) == 0
-  )
-    return found(
-      store, report, CUSTMEM_FAULT_FIELD, walked->instructor_id, seq, event.conversation_id,
-      "an audit event's name is not what it did"
-    );
-  walked->seq = seq;
   report->events++;
-  strcpy(row.conversation_id, event.conversation_id);
-  strcpy(row.previous_customer_id, event.previous_customer_id);
-  strcpy(row.new_customer_id, event.new_customer_id);
-  row.seq = seq;
-  row.created_at_ms = event.created_at_ms;
+  take_link_event(&event, &row);
   add_row(&walked->sum, &row);
   return CUSTMEM_OK;
 }
@@ -3589,7 +3622,7 @@ static int verify_last_event(
     !link->exists || link->audit_seq != last->seq || link->updated_at_ms != last->created_at_ms ||
     strcmp(link->customer_id, last->new_customer_id) != 0
   )
-    return found(
+    return report_fault(
       store, report, CUSTMEM_FAULT_LINK, instructor_id, last->seq, last->conversation_id,
       "a conversation is not linked as its last audit event says"
     );
@@ -3647,7 +3680,7 @@ static int verify_links(
     }
     if (rc == CUSTMEM_OK && row) {
       if (strcmp(event.previous_customer_id, last.new_customer_id) != 0)
-        rc = found(
+        rc = report_fault(
           store, report, CUSTMEM_FAULT_PREVIOUS, instructor_id, event.seq,
           event.conversation_id, "an audit event's previous customer is not the one before it"
         );
@@ -3658,14 +3691,15 @@ static int verify_links(
   }
   release(stmt);
   if (rc == CUSTMEM_OK && sum.sum != walked->sum.sum)
-    rc = found(
+    rc = report_fault(
       store, report, CUSTMEM_FAULT_DATABASE, instructor_id, 0, "",
       "the index audit_events_conversation does not hold what its table holds"
     );
   return rc;
 }
 
-/* As many links as conversations that the events know: none was added. */
+/* As many links as conversations that the events know: none was added. Only where the counts differ
+** is the one looked for that is too many. */
 static int verify_link_count(
   custmem *store,
   text instructor,
@@ -3674,14 +3708,23 @@ static int verify_link_count(
   custmem_report *report
 ) {
   sqlite3_stmt *stmt;
+  char stray[CUSTMEM_ID_MAX + 1] = "";
   int64_t stored = 0;
   int row, rc = statement(store, COUNT_LINKS, &stmt, "t", instructor);
   if (rc == CUSTMEM_OK) rc = step(store, stmt, &row);
   if (rc == CUSTMEM_OK) stored = sqlite3_column_int64(stmt, 0);
   release(stmt);
-  if (rc == CUSTMEM_OK && stored != links)
-    rc = found(
-      store, report, CUSTMEM_FAULT_LINK, instructor_id, 0, "",
+  if (rc != CUSTMEM_OK || stored == links) return rc;
+  rc = statement(store, SELECT_STRAY_LINK, &stmt, "t", instructor);
+  if (rc == CUSTMEM_OK) rc = step(store, stmt, &row);
+  if (rc == CUSTMEM_OK && row) {
+    row_reader reader = read_row(stmt);
+    read_text(&reader, stray, sizeof stray);
+  }
+  release(stmt);
+  if (rc == CUSTMEM_OK)
+    rc = report_fault(
+      store, report, CUSTMEM_FAULT_LINK, instructor_id, 0, stray,
       "a conversation has a link that no audit event made"
     );
   return rc;
@@ -3710,20 +3753,16 @@ static int verify_instructor(
   report->instructors++;
   make_head(walked.seq, walked.hash, &report->head);
   if (anchor != NULL && anchor->count > walked.seq)
-    return found(
+    return report_fault(
       store, report, CUSTMEM_FAULT_ANCHOR_BEYOND, instructor_id, walked.seq, "",
       "the audit ends before the anchor: it was cut off, or an older copy was put back"
     );
   if (differs)
-    return found(
+    return report_fault(
       store, report, CUSTMEM_FAULT_ANCHOR_DIFFERS, instructor_id, anchor->count, "",
       "the audit is not the one that the anchor was taken from"
     );
   return CUSTMEM_OK;
-}
-
-static int is_hex(char c) {
-  return is_digit(c) || (c >= 'a' && c <= 'f');
 }
 
 static int take_anchor(custmem *store, const custmem_head *anchor) {
@@ -3731,7 +3770,7 @@ static int take_anchor(custmem *store, const custmem_head *anchor) {
   if (anchor == NULL) return CUSTMEM_OK;
   hash.bytes = anchor->hash;
   hash.size = CUSTMEM_HASH_SIZE;
-  if (anchor->count < 0 || count_while(hash, is_hex) != CUSTMEM_HASH_SIZE || anchor->hash[CUSTMEM_HASH_SIZE] != '\0')
+  if (anchor->count < 0 || count_while(hash, is_hex_digit) != CUSTMEM_HASH_SIZE || anchor->hash[CUSTMEM_HASH_SIZE] != '\0')
     return fail(
       store, CUSTMEM_MISUSE, "anchor",
       "anchor is not a head: a count, and %d hexadecimal digits", CUSTMEM_HASH_SIZE
@@ -3750,10 +3789,9 @@ int custmem_audit_verify(
   if (report != NULL) memset(report, 0, sizeof *report);
   rc = enter(store);
   if (rc != CUSTMEM_OK) return rc;
+  if (report == NULL) return leave(store, fail_null(store, "report"));
   rc = take_instructor(store, instructor_id, &instructor);
   if (rc == CUSTMEM_OK) rc = take_anchor(store, anchor);
-  if (rc == CUSTMEM_OK && report == NULL)
-    rc = fail(store, CUSTMEM_MISUSE, "report", "report is NULL");
   if (rc == CUSTMEM_OK) rc = begin_read(store);
   if (rc == CUSTMEM_OK)
     rc = verify_instructor(store, instructor, instructor_id, anchor, report);
@@ -3786,7 +3824,7 @@ static int check_database(custmem *store, custmem_report *report) {
     );
   release(stmt);
   if (rc == CUSTMEM_CORRUPT || (rc == CUSTMEM_OK && strcmp(answer, "ok") != 0))
-    rc = found(
+    rc = report_fault(
       store, report, CUSTMEM_FAULT_DATABASE, "", 0, "",
       answer[0] != '\0' ? answer : "the database cannot be read"
     );
@@ -3798,10 +3836,10 @@ static int check_identity(custmem *store, custmem_report *report) {
   custmem_info info;
   int rc = check_schema(store);
   if (rc == CUSTMEM_SCHEMA)
-    return found(store, report, CUSTMEM_FAULT_SCHEMA, "", 0, "", store->errmsg);
+    return report_fault(store, report, CUSTMEM_FAULT_SCHEMA, "", 0, "", store->errmsg);
   if (rc == CUSTMEM_OK) rc = read_store(store, &info);
-  if (rc == CUSTMEM_CORRUPT || rc == CUSTMEM_RULES || (rc == CUSTMEM_OK && memcmp(&info, &store->info, sizeof info) != 0))
-    rc = found(
+  if (rc == CUSTMEM_CORRUPT || rc == CUSTMEM_RULES || (rc == CUSTMEM_OK && (strcmp(info.id, store->info.id) != 0 || info.created_at_ms != store->info.created_at_ms)))
+    rc = report_fault(
       store, report, CUSTMEM_FAULT_STORE, "", 0, "", "the store says that it is another one"
     );
   return rc;
@@ -3821,7 +3859,7 @@ static int check_customers(custmem *store, custmem_report *report) {
           customer.channel, customer.normalized_identifier, CUSTMEM_NUL_TERMINATED, key
         );
         if (rc == CUSTMEM_CORRUPT || strcmp(key, customer.normalized_identifier) != 0)
-          rc = found(
+          rc = report_fault(
             store, report, CUSTMEM_FAULT_KEY, customer.instructor_id, 0, customer.id,
             "a customer's key is not one that custmem_normalize makes"
           );
@@ -3843,7 +3881,7 @@ static int check_linked_customers(custmem *store, custmem_report *report) {
     row_reader reader = read_row(stmt);
     read_text(&reader, instructor_id, sizeof instructor_id);
     read_text(&reader, conversation_id, sizeof conversation_id);
-    rc = found(
+    rc = report_fault(
       store, report, CUSTMEM_FAULT_LINK, instructor_id, 0, conversation_id,
       "a conversation is linked to a customer that its instructor does not have"
     );
@@ -3888,8 +3926,8 @@ int custmem_check(custmem *store, custmem_report *report) {
   if (report != NULL) memset(report, 0, sizeof *report);
   rc = enter(store);
   if (rc != CUSTMEM_OK) return rc;
-  if (report == NULL) rc = fail(store, CUSTMEM_MISUSE, "report", "report is NULL");
-  if (rc == CUSTMEM_OK) rc = begin_read(store);
+  if (report == NULL) return leave(store, fail_null(store, "report"));
+  rc = begin_read(store);
   if (rc == CUSTMEM_OK) rc = check_identity(store, report);
   if (rc == CUSTMEM_OK) rc = check_database(store, report);
   if (rc == CUSTMEM_OK) rc = check_customers(store, report);
@@ -3946,7 +3984,7 @@ int custmem_backup(custmem *store, const char *path) {
   rc = resolve_path(store, path, full);
   if (rc == CUSTMEM_OK) rc = begin_read(store);
   if (rc != CUSTMEM_OK) return leave(store, rc);
-  /* A row that is not stepped over pins the moment, and keeps an interrupt from being forgotten. */
+  /* The row that it stays on keeps the transaction at one moment. */
   rc = statement(store, SELECT_STORE, &stmt, "");
   if (rc == CUSTMEM_OK) rc = step(store, stmt, &row);
   if (rc == CUSTMEM_OK) rc = create_file(store, full);

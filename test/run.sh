@@ -4,26 +4,25 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 CC=${CC:-cc}
+BUILD=${BUILD:-build}
 passed=0
 failed=0
-log=$(mktemp) || exit 1
-trap 'rm -f "$log"' EXIT
+scratch=$(mktemp -d) || exit 1
+log=$scratch/log
+trap 'rm -rf "$scratch"' EXIT
 
-# One check: its name, and a command that is silent and succeeds.
+# One check: its name is a function's, which succeeds.
 check() {
-  name=$1
-  shift
-  if "$@" > "$log" 2>&1; then
-    printf '%-20s    1 passed, 0 failed\n' "$name"
+  if "$1" > "$log" 2>&1; then
+    printf '%-20s    1 passed, 0 failed\n' "$1"
     passed=$((passed + 1))
   else
     cat "$log"
-    printf '%-20s    0 passed, 1 failed\n' "$name"
+    printf '%-20s    0 passed, 1 failed\n' "$1"
     failed=$((failed + 1))
   fi
 }
 
-# The C library's own limit on warnings is the strictest that a user may set.
 header_is_c99() {
   "$CC" -std=c99 -Wall -Wextra -Wpedantic -Werror -fsyntax-only -x c custmem.h
 }
@@ -36,9 +35,69 @@ schema_is_embedded() {
   awk -f test/embed_schema.awk schema.sql custmem.c | cmp - custmem.c
 }
 
-check header_is_c99 header_is_c99
-check strict_c11 strict_c11
-check schema_is_embedded schema_is_embedded
+# Against an older sqlite3.h it does not compile; over an older library it does not open.
+old_sqlite_refused() {
+  sed 's/^#define SQLITE_VERSION_NUMBER .*/#define SQLITE_VERSION_NUMBER 3051002/' sqlite3.h \
+    > "$scratch/sqlite3.h"
+  cp custmem.c custmem.h "$scratch" || return 1
+  if "$CC" -std=c11 -fsyntax-only "$scratch/custmem.c" 2> "$scratch/error"; then return 1; fi
+  grep 'custmem needs SQLite 3.51.3' "$scratch/error" || return 1
+  cat > "$scratch/old.c" <<'END'
+#include "custmem.h"
+#include <string.h>
+int old_sqlite(void);
+int old_sqlite(void) { return 3051002; }
+int main(void) {
+  char message[256] = "";
+  custmem_options options;
+  custmem *store = (custmem *)message;
+  custmem_options_init(&options);
+  options.message = message;
+  options.message_size = sizeof message;
+  return !(custmem_open(":memory:", &options, &store) == CUSTMEM_OLD_SQLITE && store == NULL &&
+           strstr(message, "3.51.3") != NULL);
+}
+END
+  "$CC" -std=c11 -I. -Dsqlite3_libversion_number=old_sqlite custmem.c "$scratch/old.c" \
+    "$BUILD/sqlite3.o" -lpthread -lm -o "$scratch/old" && "$scratch/old"
+}
+
+# All allocation goes through SQLite's allocator, and nothing prints or ends the process.
+calls_only_sqlite() {
+  nm -u "$BUILD/custmem.o" > "$scratch/symbols" && grep -q sqlite3_malloc64 "$scratch/symbols" ||
+    return 1
+  ! grep -wE 'malloc|calloc|realloc|free|strdup|printf|fprintf|puts|exit|abort|__assert_fail' \
+    "$scratch/symbols"
+}
+
+# The first C program of the README, compiled and run; it prints what the README says it prints.
+readme_program() {
+  awk '/^```c$/ { inside = 1; next } /^```$/ { if (inside) exit } inside' README.md \
+    > "$scratch/readme.c"
+  awk '/^```c$/ { seen = 1 } seen && /^```text$/ { inside = 1; next }
+       /^```$/ { if (inside) exit } inside' README.md > "$scratch/expected"
+  grep -q 'int main' "$scratch/readme.c" && [ -s "$scratch/expected" ] || return 1
+  "$CC" -std=c11 -Wall -Wextra -I. "$scratch/readme.c" "$BUILD/custmem.o" "$BUILD/sqlite3.o" \
+    ${SANITIZE:-} -lpthread -lm -o "$scratch/readme" || return 1
+  (cd "$scratch" && ./readme) > "$scratch/printed" && diff "$scratch/expected" "$scratch/printed"
+}
+
+# The program at the top of custmem.h likewise.
+header_program() {
+  sed -n 's/^\*\*     //p' custmem.h | sed '/^}$/q' > "$scratch/header.c"
+  grep -q 'int main' "$scratch/header.c" || return 1
+  "$CC" -std=c11 -Wall -Wextra -I. "$scratch/header.c" "$BUILD/custmem.o" "$BUILD/sqlite3.o" \
+    ${SANITIZE:-} -lpthread -lm -o "$scratch/header" || return 1
+  [ "$(cd "$scratch" && ./header)" = 'Known customer' ]
+}
+
+check header_is_c99
+check strict_c11
+check schema_is_embedded
+check old_sqlite_refused
+check calls_only_sqlite
+check header_program
+check readme_program
 
 for program in "$@"; do
   "$program" > "$log" 2>&1

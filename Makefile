@@ -7,7 +7,7 @@
 
 CC      = cc
 AR      = ar
-CFLAGS  = -O2 -g
+CFLAGS  = -O2 -g $(SANITIZE)
 WARN    = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes
 LDFLAGS =
 LDLIBS  = -lpthread -lm
@@ -83,7 +83,7 @@ $(BUILD)/test_%: $(BUILD)/test_%.o $(TEST_OBJECTS) $(BUILD)/custmem.o $(BUILD)/s
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
 test: $(PROGRAM) $(TESTS:%=$(BUILD)/%)
-	@CC='$(CC)' BUILD=$(BUILD) CUSTMEM_SHELL=./$(PROGRAM) sh test/run.sh $(TESTS:%=$(BUILD)/%)
+	@CC='$(CC)' SANITIZE='$(SANITIZE)' BUILD=$(BUILD) CUSTMEM_SHELL=./$(PROGRAM) sh test/run.sh $(TESTS:%=$(BUILD)/%)
 
 ## make test_audit   build and run one test file (any of test/test_*.c)
 .PHONY: $(TESTS)

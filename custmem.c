@@ -30,6 +30,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -801,14 +802,6 @@ static int take_actor(
   return rc;
 }
 
-/* A page of a list to fill. */
-static int take_page(custmem *store, int32_t capacity, const int32_t *count) {
-  if (count == NULL) return fail_null(store, "count");
-  if (capacity < 1)
-    return fail(store, CUSTMEM_MISUSE, "capacity", "capacity is %d, not at least 1", capacity);
-  return CUSTMEM_OK;
-}
-
 /* ---- SQLite -------------------------------------------------------------------------------- */
 
 /* A prepared statement, ready to bind. What the table calls READ is proved to be one; a WRITE is
@@ -982,12 +975,13 @@ static int begin_write(custmem *store) {
   return rc;
 }
 
-/* Commits if all went well, else leaves no trace. A commit that the operating system failed may yet
-** be found by whoever recovers the file: that is said, and nothing else is. */
+/* Commits if all went well, else leaves no trace. A commit that failed may yet be found by whoever
+** recovers the file (its record was written, and what came after it failed): that is said, and
+** nothing else is. A full disk, a lock and an interrupt fail before the record is complete. */
 static int end_write(custmem *store, int rc) {
   if (rc == CUSTMEM_OK) {
     rc = run_control(store, COMMIT);
-    if (rc == CUSTMEM_IO)
+    if (rc != CUSTMEM_OK && rc != CUSTMEM_FULL && rc != CUSTMEM_BUSY && rc != CUSTMEM_INTERRUPTED)
       rc = fail(store, CUSTMEM_UNKNOWN_OUTCOME, "", "%s", sqlite3_errmsg(store->db));
   }
   roll_back(store);
@@ -1016,12 +1010,6 @@ static int enter_write(custmem *store) {
   return fail(store, CUSTMEM_MISUSE, "store", "a listener may read, and do nothing else");
 }
 
-/* The same for a call that fills a page of a list. */
-static int enter_list(custmem *store, int32_t *count) {
-  if (count != NULL) *count = 0;
-  return enter(store);
-}
-
 static int leave(custmem *store, int rc) {
   store->in_call = 0;
   if (rc == CUSTMEM_OK) {
@@ -1031,10 +1019,43 @@ static int leave(custmem *store, int rc) {
   return rc;
 }
 
-/* A page that failed is no page. */
-static int leave_list(custmem *store, int32_t *count, int rc) {
-  if (rc != CUSTMEM_OK && count != NULL) *count = 0;
+/* The page of a list that a call fills. */
+typedef struct page {
+  const char *name;
+  void *rows;
+  size_t row_size;
+  int32_t capacity;
+  int32_t *count;
+} page;
+
+/* A page that failed is no page: no rows, and nothing in their places. */
+static void blank_page(const page *list) {
+  if (list->count != NULL) *list->count = 0;
+  if (list->rows != NULL && list->capacity > 0)
+    memset(list->rows, 0, (size_t)list->capacity * list->row_size);
+}
+
+static int leave_list(custmem *store, const page *list, int rc) {
+  if (rc != CUSTMEM_OK) blank_page(list);
   return leave(store, rc);
+}
+
+/* The same as enter, for a call that fills a page. */
+static int enter_list(custmem *store, const page *list) {
+  int rc = enter(store);
+  if (list->count != NULL) *list->count = 0;
+  if (rc != CUSTMEM_OK) {
+    blank_page(list);
+    return rc;
+  }
+  if (list->rows == NULL)
+    rc = fail_null(store, list->name);
+  else if (list->count == NULL)
+    rc = fail_null(store, "count");
+  else if (list->capacity < 1)
+    rc =
+      fail(store, CUSTMEM_MISUSE, "capacity", "capacity is %d, not at least 1", list->capacity);
+  return rc == CUSTMEM_OK ? rc : leave_list(store, list, rc);
 }
 
 /* Tells the listener, after all is done: the call's outcome is settled, and stays what it is. */
@@ -1261,7 +1282,7 @@ static void make_head(int64_t count, const unsigned char hash[HASH_BYTES], custm
 **
 **   1. the path: its directory resolved, its last part a plain file with one name, or free
 **   2. a new file is made here, with mode 0600, before SQLite sees it
-**   3. connect; nothing is read yet; closing must not checkpoint
+**   3. connect; nothing is read yet; closing must not checkpoint a WAL that was left
 **   4. peek at the header's 108 bytes without a lock: somebody else's file is refused here
 **   5. settings that do not depend on the file, then identify it under a lock, or make the schema
 **   6. compare every object of the schema; read what the store is
@@ -1334,12 +1355,13 @@ static int fail_path(custmem *store, const char *path) {
 ** is told to follow none. */
 static int resolve_path(custmem *store, const char *path, char full[CUSTMEM_PATH_MAX + 1]) {
   char directory[CUSTMEM_PATH_MAX + 1], resolved[PATH_MAX];
-  const char *name = strrchr(path, '/');
+  const char *name;
   text checked;
   size_t size;
   int rc =
     take_text(store, "path", path, CUSTMEM_NUL_TERMINATED, CUSTMEM_PATH_MAX, LINE, &checked);
   if (rc != CUSTMEM_OK) return rc;
+  name = strrchr(path, '/');
   name = name != NULL ? name + 1 : path;
   if (name[0] == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
     return fail(store, CUSTMEM_NOT_A_FILE, "path", "%s: a directory", path);
@@ -1364,11 +1386,26 @@ static void parent_of(const char *full, char directory[CUSTMEM_PATH_MAX + 1]) {
   slash[slash == directory] = '\0';
 }
 
+/* POSIX drops all of a process's locks on a file when any of its descriptors for it is closed. So
+** while one thread makes a file and closes it, no other thread may find it there and lock it. */
+static atomic_flag making_file = ATOMIC_FLAG_INIT;
+
+static void lock_files(void) {
+  while (atomic_flag_test_and_set(&making_file))
+    sqlite3_sleep(1);
+}
+
+static void unlock_files(void) {
+  atomic_flag_clear(&making_file);
+}
+
 /* Whether there is a plain file with one name; or nothing yet. */
 static int look_at_path(custmem *store, const char *full, int *exists) {
   char directory[CUSTMEM_PATH_MAX + 1];
   struct stat status;
+  lock_files();
   *exists = lstat(full, &status) == 0;
+  unlock_files();
   if (!*exists) return errno == ENOENT ? CUSTMEM_OK : fail_path(store, full);
   if (S_ISLNK(status.st_mode))
     return fail(store, CUSTMEM_SYMLINK, "path", "%s: a symbolic link", full);
@@ -1389,15 +1426,21 @@ static int look_at_path(custmem *store, const char *full, int *exists) {
   return CUSTMEM_OK;
 }
 
-/* Makes an empty file that only its owner may use, whatever the umask. O_EXCL: no other handle can
-** have it open, so closing it drops nobody's locks. */
+/* Makes an empty file that only its owner may use, whatever the umask. */
 static int create_file(custmem *store, const char *full) {
-  int rc = CUSTMEM_OK;
-  int file = open(full, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600);
-  if (file < 0) return fail_path(store, full);
-  if (fchmod(file, 0600) != 0) rc = fail_path(store, full);
-  close(file);
+  int file, rc = CUSTMEM_OK;
+  lock_files();
+  file = open(full, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600);
+  if (file < 0 || fchmod(file, 0600) != 0) rc = fail_path(store, full);
+  if (file >= 0) close(file);
+  unlock_files();
   return rc;
+}
+
+/* Whether closing may checkpoint. Not a reader's, and not while it is open whose file it is, unless
+** there is no WAL yet: then closing only takes away the empty one that looking at the file made. */
+static void allow_checkpoint(custmem *store, int allowed) {
+  sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !allowed, (int *)NULL);
 }
 
 static int connect(custmem *store, const char *name, int flags) {
@@ -1413,7 +1456,6 @@ static int connect(custmem *store, const char *name, int flags) {
     {SQLITE_DBCONFIG_DQS_DDL, 0},
     {SQLITE_DBCONFIG_ENABLE_ATTACH_CREATE, 0},
     {SQLITE_DBCONFIG_ENABLE_ATTACH_WRITE, 0},
-    {SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1},
   };
   size_t i;
   int rc = sqlite3_open_v2(
@@ -1611,6 +1653,11 @@ static int identify(custmem *store) {
       (long long)version, SCHEMA_VERSION
     );
   if (rc == CUSTMEM_OK) rc = read_schema(store, &objects, strange);
+  if (rc == CUSTMEM_OK && objects > 0 && version != SCHEMA_VERSION)
+    rc = fail(
+      store, CUSTMEM_SCHEMA, "path", "the schema says that it is of version %lld",
+      (long long)version
+    );
   end_read(store);
   if (rc == CUSTMEM_OK && objects == 0 && store->read_only)
     rc = fail(store, CUSTMEM_OTHER_APPLICATION, "path", "the file is empty: no store yet");
@@ -1643,16 +1690,30 @@ static int read_store(custmem *store, custmem_info *info) {
   return rc;
 }
 
-/* Memory databases have no WAL, and a reader takes what there is. */
-static int use_wal(custmem *store, int in_memory) {
+/* Asks once for WAL mode; gives SQLite's code. */
+static int ask_for_wal(custmem *store, int *is_wal) {
   sqlite3_stmt *stmt = NULL;
-  int rc, is_wal;
-  if (in_memory || store->read_only) return CUSTMEM_OK;
-  rc = sqlite3_prepare_v2(store->db, "PRAGMA main.journal_mode = WAL", -1, &stmt, NULL);
+  int rc = sqlite3_prepare_v2(store->db, "PRAGMA main.journal_mode = WAL", -1, &stmt, NULL);
+  *is_wal = 0;
   if (rc == SQLITE_OK) rc = sqlite3_step(stmt);
-  is_wal = rc == SQLITE_ROW && strcmp((const char *)sqlite3_column_text(stmt, 0), "wal") == 0;
+  if (rc == SQLITE_ROW)
+    *is_wal = strcmp((const char *)sqlite3_column_text(stmt, 0), "wal") == 0;
   sqlite3_finalize(stmt);
-  if (rc != SQLITE_ROW) return fail_sqlite(store, rc);
+  return rc == SQLITE_ROW ? SQLITE_OK : rc;
+}
+
+/* Memory databases have no WAL, and a reader takes what there is. SQLite does not wait for the lock
+** that the first change to WAL takes, so where several make a store at once, waiting is done here. */
+static int use_wal(custmem *store, int in_memory) {
+  enum { PAUSE_MS = 5 };
+  int is_wal, waited_ms, rc;
+  if (in_memory || store->read_only) return CUSTMEM_OK;
+  rc = ask_for_wal(store, &is_wal);
+  for (waited_ms = 0; rc == SQLITE_BUSY && waited_ms < store->busy_timeout_ms;) {
+    waited_ms += sqlite3_sleep(PAUSE_MS);
+    rc = ask_for_wal(store, &is_wal);
+  }
+  if (rc != SQLITE_OK) return fail_sqlite(store, rc);
   if (!is_wal) return fail(store, CUSTMEM_IO, "path", "the file system does not support WAL");
   return CUSTMEM_OK;
 }
@@ -1719,30 +1780,35 @@ static void disconnect(custmem *store) {
 
 /* Steps 4 to 7 on a connected file. */
 static int establish(custmem *store, int in_memory) {
-  int rc = prepare_control(store);
-  if (rc == CUSTMEM_OK && !in_memory) rc = peek(store);
+  int rc = in_memory ? CUSTMEM_OK : peek(store);
   if (rc == CUSTMEM_OK) rc = configure(store);
+  if (rc == CUSTMEM_OK) rc = prepare_control(store);
   if (rc == CUSTMEM_OK) rc = identify(store);
   if (rc == CUSTMEM_OK) rc = read_store(store, &store->info);
   if (rc == CUSTMEM_OK) rc = use_wal(store, in_memory);
   if (rc == CUSTMEM_OK) {
-    sqlite3_db_config(
-      store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, store->read_only, (int *)NULL
-    );
+    allow_checkpoint(store, !store->read_only);
     sqlite3_set_authorizer(store->db, authorize, NULL);
   }
   return rc;
 }
 
+/* Whether a -wal lies beside the file, or may. */
+static int has_wal(const char *full) {
+  char wal[CUSTMEM_PATH_MAX + sizeof "-wal"];
+  struct stat status;
+  sqlite3_snprintf((int)sizeof wal, wal, "%s-wal", full);
+  return lstat(wal, &status) == 0 || errno != ENOENT;
+}
+
 /* Whether nobody can be writing: the file system is mounted read-only, or neither the file nor its
 ** directory, where a WAL would appear, may be written by anyone; and no WAL is there. */
 static int is_sealed(const char *full) {
-  char wal[CUSTMEM_PATH_MAX + sizeof "-wal"], directory[CUSTMEM_PATH_MAX + 1];
+  char directory[CUSTMEM_PATH_MAX + 1];
   struct statvfs volume;
   struct stat file, parent;
-  sqlite3_snprintf((int)sizeof wal, wal, "%s-wal", full);
   parent_of(full, directory);
-  if (lstat(wal, &file) == 0 || errno != ENOENT) return 0;
+  if (has_wal(full)) return 0;
   if (stat(full, &file) != 0 || stat(directory, &parent) != 0 || statvfs(full, &volume) != 0)
     return 0;
   return (volume.f_flag & ST_RDONLY) != 0 || ((file.st_mode | parent.st_mode) & 0222) == 0;
@@ -1771,6 +1837,7 @@ static void make_immutable_uri(const char *full, char *uri) {
 static int open_read_only(custmem *store, const char *full) {
   char uri[3 * CUSTMEM_PATH_MAX + 32];
   int rc = connect(store, full, SQLITE_OPEN_READONLY);
+  allow_checkpoint(store, 0);
   if (rc == CUSTMEM_OK) rc = establish(store, 0);
   if ((rc == CUSTMEM_IO || rc == CUSTMEM_READONLY) && is_sealed(full)) {
     disconnect(store);
@@ -1790,7 +1857,7 @@ static int open_read_only(custmem *store, const char *full) {
 
 static int open_file(custmem *store, const char *path) {
   char full[CUSTMEM_PATH_MAX + 1];
-  int exists = 0;
+  int exists = 0, left_wal;
   int rc = resolve_path(store, path, full);
   if (rc == CUSTMEM_OK) rc = look_at_path(store, full, &exists);
   if (rc == CUSTMEM_OK && !exists && store->read_only)
@@ -1799,7 +1866,10 @@ static int open_file(custmem *store, const char *path) {
     rc = create_file(store, full);
   if (rc == CUSTMEM_EXISTS) rc = look_at_path(store, full, &exists);
   if (rc == CUSTMEM_OK && store->read_only) return open_read_only(store, full);
-  if (rc == CUSTMEM_OK) rc = connect(store, full, SQLITE_OPEN_READWRITE);
+  if (rc != CUSTMEM_OK) return rc;
+  left_wal = has_wal(full);
+  rc = connect(store, full, SQLITE_OPEN_READWRITE);
+  allow_checkpoint(store, !left_wal);
   if (rc == CUSTMEM_OK) rc = establish(store, 0);
   return rc;
 }
@@ -1810,28 +1880,29 @@ static int open_store(custmem *store, const char *path, const custmem_options *o
     rc = fail(
       store, CUSTMEM_OLD_SQLITE, "", "SQLite is %s; 3.51.3 is needed", sqlite3_libversion()
     );
-  if (rc == CUSTMEM_OK && strcmp(path, ":memory:") == 0) {
+  if (rc == CUSTMEM_OK && path == NULL) rc = fail_null(store, "path");
+  if (rc != CUSTMEM_OK) return rc;
+  if (strcmp(path, ":memory:") == 0) {
     rc = connect(store, path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
     if (rc == CUSTMEM_OK) rc = establish(store, 1);
-  } else if (rc == CUSTMEM_OK) {
-    rc = open_file(store, path);
+    return rc;
   }
-  return rc;
+  return open_file(store, path);
 }
 
 int custmem_open(const char *path, const custmem_options *options, custmem **store) {
   custmem *opened;
   int rc;
   if (store != NULL) *store = NULL;
-  if (path == NULL || store == NULL || (options != NULL && !options_known(options)))
-    return CUSTMEM_MISUSE;
+  if (options != NULL && !options_known(options)) return CUSTMEM_MISUSE;
   opened = sqlite3_malloc64(sizeof *opened);
   if (opened == NULL) return CUSTMEM_NOMEM;
   memset(opened, 0, sizeof *opened);
   opened->magic = STORE_MAGIC;
   opened->owner = getpid();
   opened->errarg = "";
-  rc = open_store(opened, path, options);
+  rc = store != NULL ? open_store(opened, path, options) : fail_null(opened, "store");
+  if (rc == CUSTMEM_OK) opened->errmsg[0] = '\0';
   if (options != NULL && options->message != NULL && options->message_size > 0) {
     size_t size = strlen(opened->errmsg);
     if (size >= options->message_size) size = options->message_size - 1;
@@ -2423,7 +2494,6 @@ static int take_key(
 
 static int read_customer(custmem *store, sqlite3_stmt *stmt, custmem_customer *customer) {
   row_reader row = read_row(stmt);
-  int rc;
   read_text(&row, customer->id, sizeof customer->id);
   read_text(&row, customer->instructor_id, sizeof customer->instructor_id);
   read_text(&row, customer->channel, sizeof customer->channel);
@@ -2431,9 +2501,7 @@ static int read_customer(custmem *store, sqlite3_stmt *stmt, custmem_customer *c
   read_nullable_text(&row, customer->display_identifier, sizeof customer->display_identifier);
   customer->created_at_ms = read_int(&row);
   customer->updated_at_ms = read_int(&row);
-  rc = row_code(store, &row, "customer");
-  if (rc != CUSTMEM_OK) memset(customer, 0, sizeof *customer);
-  return rc;
+  return row_code(store, &row, "customer");
 }
 
 /* Steps a statement that selects a customer, and releases it. */
@@ -2445,6 +2513,7 @@ static int step_customer(
 ) {
   int rc = step(store, stmt, found);
   if (rc == CUSTMEM_OK && *found) rc = read_customer(store, stmt, customer);
+  if (rc != CUSTMEM_OK) memset(customer, 0, sizeof *customer);
   release(stmt);
   return rc;
 }
@@ -2599,11 +2668,10 @@ int custmem_customer_list(
 ) {
   sqlite3_stmt *stmt = NULL;
   text instructor, after = FROM_START;
-  int row = 1, rc = enter_list(store, count);
+  const page list = {"customers", customers, sizeof *customers, capacity, count};
+  int row = 1, rc = enter_list(store, &list);
   if (rc != CUSTMEM_OK) return rc;
-  if (customers == NULL) return leave(store, fail_null(store, "customers"));
-  rc = take_page(store, capacity, count);
-  if (rc == CUSTMEM_OK) rc = take_instructor(store, instructor_id, &instructor);
+  rc = take_instructor(store, instructor_id, &instructor);
   if (rc == CUSTMEM_OK && after_customer_id != NULL)
     rc = take_customer_id(store, "after_customer_id", after_customer_id, &after);
   if (rc == CUSTMEM_OK)
@@ -2613,7 +2681,7 @@ int custmem_customer_list(
     if (rc == CUSTMEM_OK && row) rc = read_customer(store, stmt, &customers[(*count)++]);
   }
   release(stmt);
-  return leave_list(store, count, rc);
+  return leave_list(store, &list, rc);
 }
 
 int custmem_customer_set_display(
@@ -3274,11 +3342,10 @@ int custmem_conversations(
   sqlite3_stmt *stmt = NULL;
   custmem_customer customer;
   text instructor, id, after = FROM_START;
-  int row = 1, rc = enter_list(store, count);
+  const page list = {"conversations", conversations, sizeof *conversations, capacity, count};
+  int row = 1, rc = enter_list(store, &list);
   if (rc != CUSTMEM_OK) return rc;
-  if (conversations == NULL) return leave(store, fail_null(store, "conversations"));
-  rc = take_page(store, capacity, count);
-  if (rc == CUSTMEM_OK) rc = take_instructor(store, instructor_id, &instructor);
+  rc = take_instructor(store, instructor_id, &instructor);
   if (rc == CUSTMEM_OK) rc = take_customer_id(store, "customer_id", customer_id, &id);
   if (rc == CUSTMEM_OK && after_conversation_id != NULL)
     rc = take_id(store, "after_conversation_id", after_conversation_id, &after);
@@ -3295,7 +3362,7 @@ int custmem_conversations(
   }
   release(stmt);
   end_read(store);
-  return leave_list(store, count, rc);
+  return leave_list(store, &list, rc);
 }
 
 /* ---- Audit --------------------------------------------------------------------------------- */
@@ -3358,16 +3425,15 @@ int custmem_audit_read(
 ) {
   sqlite3_stmt *stmt;
   text instructor;
-  int rc = enter_list(store, count);
+  const page list = {"events", events, sizeof *events, capacity, count};
+  int rc = enter_list(store, &list);
   if (rc != CUSTMEM_OK) return rc;
-  if (events == NULL) return leave(store, fail_null(store, "events"));
-  rc = take_page(store, capacity, count);
-  if (rc == CUSTMEM_OK) rc = take_instructor(store, instructor_id, &instructor);
+  rc = take_instructor(store, instructor_id, &instructor);
   if (rc == CUSTMEM_OK)
     rc =
       statement(store, SELECT_EVENTS, &stmt, "tii", instructor, after_seq, (int64_t)capacity);
   if (rc == CUSTMEM_OK) rc = read_events(store, stmt, events, count);
-  return leave_list(store, count, rc);
+  return leave_list(store, &list, rc);
 }
 
 int custmem_history(
@@ -3381,11 +3447,10 @@ int custmem_history(
 ) {
   sqlite3_stmt *stmt;
   text instructor, conversation;
-  int rc = enter_list(store, count);
+  const page list = {"events", events, sizeof *events, capacity, count};
+  int rc = enter_list(store, &list);
   if (rc != CUSTMEM_OK) return rc;
-  if (events == NULL) return leave(store, fail_null(store, "events"));
-  rc = take_page(store, capacity, count);
-  if (rc == CUSTMEM_OK) rc = take_instructor(store, instructor_id, &instructor);
+  rc = take_instructor(store, instructor_id, &instructor);
   if (rc == CUSTMEM_OK) rc = take_id(store, "conversation_id", conversation_id, &conversation);
   if (rc == CUSTMEM_OK)
     rc = statement(
@@ -3393,7 +3458,7 @@ int custmem_history(
       (int64_t)capacity
     );
   if (rc == CUSTMEM_OK) rc = read_events(store, stmt, events, count);
-  return leave_list(store, count, rc);
+  return leave_list(store, &list, rc);
 }
 
 int custmem_audit_head(custmem *store, const char *instructor_id, custmem_head *head) {

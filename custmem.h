@@ -184,7 +184,8 @@ typedef struct custmem custmem;
 /* How to open. Zero means the default everywhere; custmem_options_init makes the defaults.
 **
 ** size             sizeof(custmem_options): the caller's. A later version may add fields.
-** read_only        not 0: every write is refused, nothing is created, no checkpoint is made.
+** read_only        not 0: every write is refused, no store is made, no checkpoint. Beside the file
+**                  SQLite may leave its -shm and an empty -wal, where it may write.
 ** exclusive        not 0: this process alone uses the file; no lock calls are made for each
 **                  transaction. A second open of the file is CUSTMEM_BUSY.
 ** busy_timeout_ms  how long a call waits for a lock; 0: 1000; negative: not at all.

@@ -59,7 +59,7 @@ int main(void) {
 }
 END
   "$CC" -std=c11 -I. -Dsqlite3_libversion_number=old_sqlite custmem.c "$scratch/old.c" \
-    "$BUILD/sqlite3.o" -lpthread -lm -o "$scratch/old" && "$scratch/old"
+    "$BUILD/sqlite3.o" ${SANITIZE:-} -lpthread -lm -o "$scratch/old" && "$scratch/old"
 }
 
 # All allocation goes through SQLite's allocator, and nothing prints or ends the process.
@@ -79,7 +79,7 @@ readme_program() {
   grep -q 'int main' "$scratch/readme.c" && [ -s "$scratch/expected" ] || return 1
   "$CC" -std=c11 -Wall -Wextra -I. "$scratch/readme.c" "$BUILD/custmem.o" "$BUILD/sqlite3.o" \
     ${SANITIZE:-} -lpthread -lm -o "$scratch/readme" || return 1
-  (cd "$scratch" && ./readme) > "$scratch/printed" && diff "$scratch/expected" "$scratch/printed"
+  mkdir "$scratch/empty" && (cd "$scratch/empty" && ../readme) > "$scratch/printed" && diff "$scratch/expected" "$scratch/printed"
 }
 
 # The program at the top of custmem.h likewise.

@@ -1,0 +1,2252 @@
+/* SPDX-License-Identifier: MIT
+**
+** Normalization, the one function that decides what a customer's key is. Three things show it:
+** a table of raw identifiers with the key or the refusal each must have; a second statement of
+** the grammar, as regular expressions, that generated input is held against; and a store, in
+** which an accepted identifier becomes exactly its key and a refused one becomes nothing.
+*/
+#define _XOPEN_SOURCE 700
+
+#include "test.h"
+
+#include <inttypes.h>
+#include <limits.h>
+#include <locale.h>
+#include <regex.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+#define KEY_SIZE     (CUSTMEM_IDENTIFIER_MAX + 1)
+#define ACCOUNT      "/account-1_x"
+
+/* ---- The table --------------------------------------------------------------------------- */
+
+/* One raw identifier and what must come of it.
+**
+** line      where the row stands: a failure points at it
+** channels  names, separated by spaces; each is tried bare and with an account
+** raw_size  in bytes, or -1: up to the NUL
+** refusal   enum custmem_refusal
+** also      another refusal that the header's words allow just as well; 0: there is none
+** key       "" for a refusal
+*/
+typedef struct raw_case {
+  int line;
+  const char *channels;
+  const char *raw;
+  int64_t raw_size;
+  int refusal;
+  int also;
+  const char *key;
+} raw_case;
+
+#define YES(channels, raw, key)                                                                \
+  { __LINE__, channels, raw, CUSTMEM_NUL_TERMINATED, CUSTMEM_ACCEPTED, 0, key }
+#define NO(channels, raw, why)                                                                 \
+  { __LINE__, channels, raw, CUSTMEM_NUL_TERMINATED, CUSTMEM_REFUSED_##why, 0, "" }
+#define NO_OR(channels, raw, why, also)                                                        \
+  {                                                                                            \
+    __LINE__, channels, raw, CUSTMEM_NUL_TERMINATED, CUSTMEM_REFUSED_##why,                    \
+      CUSTMEM_REFUSED_##also, ""                                                               \
+  }
+#define SIZED_YES(channels, raw, size, key)                                                    \
+  { __LINE__, channels, raw, size, CUSTMEM_ACCEPTED, 0, key }
+#define SIZED_NO(channels, raw, size, why)                                                     \
+  { __LINE__, channels, raw, size, CUSTMEM_REFUSED_##why, 0, "" }
+
+#define ALL      "whatsapp sms phone email telegram messenger instagram webchat"
+#define NUMBERS  "whatsapp sms phone"
+#define CALLS    "sms phone"
+#define WHATSAPP "whatsapp"
+#define EMAIL    "email"
+#define TELEGRAM "telegram"
+#define PAGES    "messenger instagram"
+#define WEBCHAT  "webchat"
+
+#define NBSP      "\xC2\xA0"     /* U+00A0 no-break space */
+#define FIGURE    "\xE2\x80\x87" /* U+2007 figure space, which does not break either */
+#define NARROW    "\xE2\x80\xAF" /* U+202F narrow no-break space */
+#define ZWSP      "\xE2\x80\x8B" /* U+200B zero-width space */
+#define ZWNJ      "\xE2\x80\x8C" /* U+200C zero-width non-joiner */
+#define ZWJ       "\xE2\x80\x8D" /* U+200D zero-width joiner */
+#define LRM       "\xE2\x80\x8E" /* U+200E left-to-right mark */
+#define RLM       "\xE2\x80\x8F" /* U+200F right-to-left mark */
+#define LRE       "\xE2\x80\xAA" /* U+202A left-to-right embedding */
+#define RLE       "\xE2\x80\xAB" /* U+202B right-to-left embedding */
+#define PDF       "\xE2\x80\xAC" /* U+202C pop directional formatting */
+#define LRO       "\xE2\x80\xAD" /* U+202D left-to-right override */
+#define RLO       "\xE2\x80\xAE" /* U+202E right-to-left override */
+#define WJ        "\xE2\x81\xA0" /* U+2060 word joiner */
+#define LRI       "\xE2\x81\xA6" /* U+2066 left-to-right isolate */
+#define RLI       "\xE2\x81\xA7" /* U+2067 right-to-left isolate */
+#define FSI       "\xE2\x81\xA8" /* U+2068 first strong isolate */
+#define PDI       "\xE2\x81\xA9" /* U+2069 pop directional isolate */
+#define ALM       "\xD8\x9C"     /* U+061C Arabic letter mark */
+#define BOM       "\xEF\xBB\xBF" /* U+FEFF zero-width no-break space */
+#define WIDE_PLUS "\xEF\xBC\x8B" /* U+FF0B full-width plus sign */
+
+#define TEN(text)   text text text text text text text text text text
+#define A63         TEN("aaaaaa") "aaa"
+#define A64         TEN("aaaaaa") "aaaa"
+#define ID128       TEN("1349120865") "53027419180000000000Zz012345"
+#define SPACES500   TEN(TEN("     "))
+#define DIGITS500   TEN(TEN("12345"))
+#define ANNA        "393331234567"
+#define TWO_TO_52   "4503599627370496"
+#define UUID_LOW    "0190b3e8-7f2a-7c3d-9e4f-a1b2c3d4e5f6"
+#define UUID_HIGH   "0190B3E8-7F2A-7C3D-9E4F-A1B2C3D4E5F6"
+#define UUID_NIL    "00000000-0000-0000-0000-000000000000"
+#define ARABIC_3    "\xD9\xA3"         /* U+0663 Arabic-Indic digit three */
+#define PERSIAN_3   "\xDB\xB3"         /* U+06F3 extended Arabic-Indic digit three */
+#define DEVANAGARI3 "\xE0\xA5\xA9"     /* U+0969 Devanagari digit three */
+#define WIDE_3      "\xEF\xBC\x93"     /* U+FF13 full-width digit three */
+#define BOLD_3      "\xF0\x9D\x9F\x91" /* U+1D7D1 mathematical bold digit three */
+
+static const raw_case cases[] = {
+  /* Nothing there. */
+  NO(ALL, NULL, MISSING),
+  NO(ALL, "", MISSING),
+  SIZED_NO(ALL, "", 0, MISSING),
+  SIZED_NO(ALL, ANNA, 0, MISSING),
+  SIZED_NO(ALL, NULL, 0, MISSING),
+  SIZED_NO(ALL, NULL, 12, MISSING),
+  NO(ALL, " ", MISSING),
+  NO(ALL, "          ", MISSING),
+  NO(ALL, NBSP, MISSING),
+  NO(ALL, NBSP " " NBSP, MISSING),
+  NO(ALL, LRM, MISSING),
+  NO(ALL, " " ZWSP BOM " ", MISSING),
+
+  /* Not text. */
+  SIZED_NO(ALL, "\0", 1, NOT_TEXT),
+  SIZED_NO(ALL, "393331\000234567", 13, NOT_TEXT),
+  SIZED_NO(ALL, ANNA "\0", 13, NOT_TEXT),
+  SIZED_NO(ALL, "\0" ANNA, 13, NOT_TEXT),
+  NO(ALL, "\xFF", NOT_TEXT),
+  NO(ALL, "39333\3771234567", NOT_TEXT),
+  NO(ALL, ANNA "\xC2", NOT_TEXT),
+  NO(ALL, ANNA "\xE2\x80", NOT_TEXT),
+  NO(ALL, ANNA "\xF0\x9D\x9F", NOT_TEXT),
+  NO(ALL, ANNA "\xA0", NOT_TEXT),
+  NO(ALL, "\xC0\xAB" ANNA, NOT_TEXT),
+  NO(ALL, "\xC1\xBF" ANNA, NOT_TEXT),
+  NO(ALL, "\xE0\x80\xAB" ANNA, NOT_TEXT),
+  NO(ALL, "\xE0\x9F\xBF" ANNA, NOT_TEXT),
+  NO(ALL, "\xF0\x80\x80\xAB" ANNA, NOT_TEXT),
+  NO(ALL, "\xF0\x8F\xBF\xBF" ANNA, NOT_TEXT),
+  NO(ALL, "\xED\xA0\x80" ANNA, NOT_TEXT),
+  NO(ALL, "\xED\xBF\xBF" ANNA, NOT_TEXT),
+  NO(ALL, "\xF4\x90\x80\x80" ANNA, NOT_TEXT),
+  NO(ALL, "\xF8\x88\x80\x80\x80" ANNA, NOT_TEXT),
+  NO(ALL, "\xE2\x28\xA1" ANNA, NOT_TEXT),
+  NO(ALL, "\351lodie", NOT_TEXT),
+  SIZED_NO(ALL, ANNA NBSP, 13, NOT_TEXT),
+  NO(ALL, "\t" ANNA, NOT_TEXT),
+  NO(ALL, ANNA "\n", NOT_TEXT),
+  NO(ALL, ANNA "\r\n", NOT_TEXT),
+  NO(ALL, "39333\t1234567", NOT_TEXT),
+  NO(ALL, "\x01", NOT_TEXT),
+  NO(ALL, ANNA "\x1B[0m", NOT_TEXT),
+  NO(ALL, ANNA "\x1F", NOT_TEXT),
+  NO(ALL, ANNA "\x7F", NOT_TEXT),
+  NO(ALL, ANNA "\xC2\x80", NOT_TEXT),
+  NO(ALL, ANNA "\xC2\x85", NOT_TEXT),
+  NO(ALL, ANNA "\xC2\x9F", NOT_TEXT),
+  NO(EMAIL, "anna@example.com\n", NOT_TEXT),
+  NO(EMAIL, "anna\t@example.com", NOT_TEXT),
+  SIZED_NO(EMAIL, "anna@example.com\0.it", 20, NOT_TEXT),
+
+  /* Longer than any identifier. */
+  NO(ALL, SPACES500 "            1", TOO_LONG),
+  NO(ALL, SPACES500 "             ", TOO_LONG),
+  NO(ALL, DIGITS500 "1234567890123", TOO_LONG),
+  NO(ALL, SPACES500 SPACES500 ANNA, TOO_LONG),
+  SIZED_NO(ALL, SPACES500 "+" ANNA, 513, TOO_LONG),
+
+  /* Phone numbers: separators. */
+  YES(NUMBERS, "393331234567", ANNA),
+  YES(NUMBERS, "+393331234567", ANNA),
+  YES(NUMBERS, "+39 333 1234567", ANNA),
+  YES(NUMBERS, "+39 333 123 4567", ANNA),
+  YES(NUMBERS, "39 333 1234567", ANNA),
+  YES(NUMBERS, " +39 333 1234567", ANNA),
+  YES(NUMBERS, "+39 333 1234567 ", ANNA),
+  YES(NUMBERS, "  +  39  333  1234567  ", ANNA),
+  YES(NUMBERS, "3 9 3 3 3 1 2 3 4 5 6 7", ANNA),
+  YES(NUMBERS, "+39-333-1234567", ANNA),
+  YES(NUMBERS, "+39 - 333 - 1234567", ANNA),
+  YES(NUMBERS, "3-9-3-3-3-1-2-3-4-5-6-7", ANNA),
+  YES(NUMBERS, "+39.333.1234567", ANNA),
+  YES(NUMBERS, "39.333.123.45.67", ANNA),
+  YES(NUMBERS, "+39/333/1234567", ANNA),
+  YES(NUMBERS, "+39 333/12.34-567", ANNA),
+  YES(NUMBERS, "(39) 333 1234567", ANNA),
+  YES(NUMBERS, "+(39) 333 1234567", ANNA),
+  YES(NUMBERS, "(+39) 333 1234567", ANNA),
+  YES(NUMBERS, "( + 39 ) 333 1234567", ANNA),
+  YES(NUMBERS, "+39 (333) 1234567", ANNA),
+  YES(NUMBERS, "+39 (333)-1234567", ANNA),
+  YES(NUMBERS, "+39-(333)-1234567", ANNA),
+  YES(NUMBERS, "+39.(333).1234567", ANNA),
+  YES(NUMBERS, "+39(333)1234567", ANNA),
+  YES(NUMBERS, "(39)(333)(1234567)", ANNA),
+  YES(NUMBERS, "(+39) (333) (123-45-67)", ANNA),
+  YES(NUMBERS, "(393331234567)", ANNA),
+  YES(NUMBERS, "(+393331234567)", ANNA),
+  YES(NUMBERS, "+1 (650) 555-1234", "16505551234"),
+  YES(NUMBERS, "+1 650.555.1234", "16505551234"),
+  YES(NUMBERS, "+44 20 7946 0958", "442079460958"),
+  YES(NUMBERS, "+33 1 23 45 67 89", "33123456789"),
+  YES(NUMBERS, "+49 30/901820", "4930901820"),
+  YES(NUMBERS, "+39 06 698 83145", "390669883145"),
+  YES(NUMBERS, "+55 (11) 96123-4567", "5511961234567"),
+  YES(NUMBERS, "+39 (33) 0 (1234567)", "393301234567"),
+
+  /* Phone numbers: the plus, marks, no-break spaces. */
+  YES(NUMBERS, WIDE_PLUS ANNA, ANNA),
+  YES(NUMBERS, WIDE_PLUS "39 333 1234567", ANNA),
+  YES(NUMBERS, "(" WIDE_PLUS "39) 333 1234567", ANNA),
+  YES(NUMBERS, LRM WIDE_PLUS LRM ANNA, ANNA),
+  YES(NUMBERS, "+39" NBSP "333" NBSP "1234567", ANNA),
+  YES(NUMBERS, NBSP "+39 333 1234567" NBSP, ANNA),
+  YES(NUMBERS, "+33" NARROW "1" NARROW "23" NARROW "45" NARROW "67" NARROW "89", "33123456789"),
+  YES(NUMBERS, "+39" FIGURE "333" FIGURE "1234567", ANNA),
+  YES(NUMBERS, "+" NBSP ANNA, ANNA),
+  YES(NUMBERS, LRM "+39 333 1234567", ANNA),
+  YES(NUMBERS, RLM "+39 333 1234567" RLM, ANNA),
+  YES(NUMBERS, LRE "+39 333 1234567" PDF, ANNA),
+  YES(NUMBERS, RLE "+39 333 1234567" PDF, ANNA),
+  YES(NUMBERS, LRO "+39 333 1234567" PDF, ANNA),
+  YES(NUMBERS, RLO "+39 333 1234567" PDF, ANNA),
+  YES(NUMBERS, LRI "+39 333 1234567" PDI, ANNA),
+  YES(NUMBERS, RLI "+39 333 1234567" PDI, ANNA),
+  YES(NUMBERS, FSI "+39 333 1234567" PDI, ANNA),
+  YES(NUMBERS, ALM "+39 333 1234567", ANNA),
+  YES(NUMBERS, BOM "+39 333 1234567", ANNA),
+  YES(NUMBERS, "+39" ZWSP "333" ZWSP "1234567", ANNA),
+  YES(NUMBERS, "39" ZWNJ "333" ZWJ "1234567", ANNA),
+  YES(NUMBERS, "+39" WJ "333" WJ "1234567", ANNA),
+  YES(NUMBERS, "+" LRM "39 333" LRM "-" RLM "1234567", ANNA),
+  YES(NUMBERS, "+39 (" LRM "333" RLM ") 1234567", ANNA),
+  YES(NUMBERS, "(" ZWSP "+" ZWSP "39" ZWSP ")" NBSP "333 1234567", ANNA),
+
+  /* Phone numbers: prefixes. */
+  YES(WHATSAPP, "whatsapp:+393331234567", ANNA),
+  YES(WHATSAPP, "whatsapp:393331234567", ANNA),
+  YES(WHATSAPP, "whatsapp:+39 (333) 123-45-67", ANNA),
+  YES(WHATSAPP, "whatsapp: +39 333 1234567", ANNA),
+  YES(WHATSAPP, "WhatsApp:+393331234567", ANNA),
+  YES(WHATSAPP, "WHATSAPP:" WIDE_PLUS ANNA, ANNA),
+  YES(CALLS, "tel:+39-333-1234567", ANNA),
+  YES(CALLS, "tel:393331234567", ANNA),
+  YES(CALLS, "TEL:+393331234567", ANNA),
+  YES(CALLS, "Tel:(+39) 333 1234567", ANNA),
+  YES(CALLS, "sms:+393331234567", ANNA),
+  YES(CALLS, "SMS:+39.333.1234567", ANNA),
+  YES(CALLS, "sMs:" NBSP ANNA, ANNA),
+  NO(WHATSAPP, "tel:+393331234567", MALFORMED),
+  NO(WHATSAPP, "sms:+393331234567", MALFORMED),
+  NO(CALLS, "whatsapp:+393331234567", MALFORMED),
+  NO(WHATSAPP, "whatsapp:whatsapp:+393331234567", MALFORMED),
+  NO(CALLS, "tel:sms:+393331234567", MALFORMED),
+  NO(CALLS, "tel:tel:+393331234567", MALFORMED),
+  NO(CALLS, "tel://+393331234567", MALFORMED),
+  NO(CALLS, "tel+393331234567", MALFORMED),
+  NO(WHATSAPP, "whatsapp+393331234567", MALFORMED),
+  NO(NUMBERS, "sip:+393331234567", MALFORMED),
+  NO(NUMBERS, "callto:+393331234567", MALFORMED),
+  NO(NUMBERS, ":+393331234567", MALFORMED),
+  NO(NUMBERS, "https://wa.me/393331234567", MALFORMED),
+  NO(NUMBERS, "wa.me/393331234567", MALFORMED),
+  NO(CALLS, "sms:+393331234567?body=hi", MALFORMED),
+  NO(WHATSAPP, "whatsapp:", MALFORMED),
+  NO(CALLS, "tel:", MALFORMED),
+  NO(CALLS, "sms:", MALFORMED),
+
+  /* Phone numbers: how many digits, and the first. */
+  YES(NUMBERS, "1234567", "1234567"),
+  YES(NUMBERS, "+376 312 345", "376312345"),
+  YES(NUMBERS, "+298 211234", "298211234"),
+  YES(NUMBERS, "+299 22 12 34", "299221234"),
+  YES(NUMBERS, "+687 75.12.34", "687751234"),
+  YES(NUMBERS, "+290 51234", "29051234"),
+  YES(NUMBERS, "123456789012345", "123456789012345"),
+  YES(NUMBERS, "999999999999999", "999999999999999"),
+  YES(NUMBERS, "1000000", "1000000"),
+  YES(NUMBERS, "3331234567", "3331234567"),
+  YES(NUMBERS, SPACES500 ANNA, ANNA),
+  NO(NUMBERS, "123456", TOO_FEW_DIGITS),
+  NO(NUMBERS, "+123456", TOO_FEW_DIGITS),
+  NO(NUMBERS, "(123) 456", TOO_FEW_DIGITS),
+  NO(NUMBERS, "12345", TOO_FEW_DIGITS),
+  NO(NUMBERS, "48000", TOO_FEW_DIGITS),
+  NO(NUMBERS, "112", TOO_FEW_DIGITS),
+  NO(NUMBERS, "7", TOO_FEW_DIGITS),
+  NO(NUMBERS, "+1", TOO_FEW_DIGITS),
+  NO(NUMBERS, "1234567890123456", TOO_MANY_DIGITS),
+  NO(NUMBERS, "+1234567890123456", TOO_MANY_DIGITS),
+  NO(NUMBERS, "1234 5678 9012 3456", TOO_MANY_DIGITS),
+  NO(NUMBERS, "393331234567/393337654321", TOO_MANY_DIGITS),
+  NO(NUMBERS, "18446744073709551616", TOO_MANY_DIGITS),
+  NO(NUMBERS, DIGITS500, TOO_MANY_DIGITS),
+  NO(NUMBERS, "03331234567", LEADING_ZERO),
+  NO(NUMBERS, "0333 1234567", LEADING_ZERO),
+  NO(NUMBERS, "(0333) 1234567", LEADING_ZERO),
+  NO(NUMBERS, "06/69883145", LEADING_ZERO),
+  NO(NUMBERS, "020 7946 0958", LEADING_ZERO),
+  NO(NUMBERS, "+03331234567", LEADING_ZERO),
+  NO(NUMBERS, "00393331234567", LEADING_ZERO),
+  NO(NUMBERS, "0039 333 1234567", LEADING_ZERO),
+  NO(NUMBERS, "00 39 333 1234567", LEADING_ZERO),
+  NO(NUMBERS, "(00)39 333 1234567", LEADING_ZERO),
+  NO(NUMBERS, "(0039) 333 1234567", LEADING_ZERO),
+  NO(NUMBERS, "+00393331234567", LEADING_ZERO),
+  NO(NUMBERS, "011 39 333 1234567", LEADING_ZERO),
+  NO(NUMBERS, "0000000", LEADING_ZERO),
+  NO_OR(NUMBERS, "0", LEADING_ZERO, TOO_FEW_DIGITS),
+  NO_OR(NUMBERS, "012345", LEADING_ZERO, TOO_FEW_DIGITS),
+  NO_OR(NUMBERS, "0123456789012345", LEADING_ZERO, TOO_MANY_DIGITS),
+  NO(NUMBERS, "+39 (0) 333 1234567", TRUNK_ZERO),
+  NO(NUMBERS, "+39(0)3331234567", TRUNK_ZERO),
+  NO(NUMBERS, "+44 (0)20 7946 0958", TRUNK_ZERO),
+  NO(NUMBERS, "+49 (0) 30/901820", TRUNK_ZERO),
+  NO(NUMBERS, "44(0)2079460958", TRUNK_ZERO),
+  NO(NUMBERS, "+44 ( 0 ) 20 7946 0958", TRUNK_ZERO),
+  NO(NUMBERS, "+44 (" LRM "0" RLM ") 20 7946 0958", TRUNK_ZERO),
+  NO(NUMBERS, "+44 (" NBSP "0) 20 7946 0958", TRUNK_ZERO),
+  NO(NUMBERS, "+44-(0)-20-7946-0958", TRUNK_ZERO),
+  NO(CALLS, "tel:+44(0)2079460958", TRUNK_ZERO),
+  NO(WHATSAPP, "whatsapp:+44(0)2079460958", TRUNK_ZERO),
+  NO(NUMBERS, "(0)333 1234567", TRUNK_ZERO),
+
+  /* Phone numbers: punctuation in the wrong place. */
+  NO(NUMBERS, "++393331234567", MALFORMED),
+  NO(NUMBERS, "+ +393331234567", MALFORMED),
+  NO(NUMBERS, "+" WIDE_PLUS ANNA, MALFORMED),
+  NO(NUMBERS, WIDE_PLUS WIDE_PLUS ANNA, MALFORMED),
+  NO(NUMBERS, "+39+3331234567", MALFORMED),
+  NO(NUMBERS, "39+3331234567", MALFORMED),
+  NO(NUMBERS, "39" WIDE_PLUS "3331234567", MALFORMED),
+  NO(NUMBERS, "393331234567+", MALFORMED),
+  NO(NUMBERS, "+(+39) 333 1234567", MALFORMED),
+  NO(NUMBERS, "(+)393331234567", MALFORMED),
+  NO(NUMBERS, "(39) +333 1234567", MALFORMED),
+  NO(NUMBERS, "39 (+333) 1234567", MALFORMED),
+  NO(NUMBERS, "+", MALFORMED),
+  NO(NUMBERS, "-", MALFORMED),
+  NO(NUMBERS, "---", MALFORMED),
+  NO(NUMBERS, "()", MALFORMED),
+  NO(NUMBERS, "-1001234567890", MALFORMED),
+  NO(NUMBERS, "-4123456789", MALFORMED),
+  NO(NUMBERS, " -1001234567890", MALFORMED),
+  NO(NUMBERS, LRM "-1001234567890", MALFORMED),
+  NO(NUMBERS, "(-1001234567890)", MALFORMED),
+  NO(CALLS, "tel:-1001234567890", MALFORMED),
+  NO(WHATSAPP, "whatsapp:-1001234567890", MALFORMED),
+  NO(NUMBERS, "-+393331234567", MALFORMED),
+  NO(NUMBERS, "+-393331234567", MALFORMED),
+  NO(NUMBERS, "(+-39) 333 1234567", MALFORMED),
+  NO(NUMBERS, "393331234567-", MALFORMED),
+  NO(NUMBERS, "39 333 1234567 -", MALFORMED),
+  NO(NUMBERS, "393331234567.", MALFORMED),
+  NO(NUMBERS, ".393331234567", MALFORMED),
+  NO(NUMBERS, "/393331234567", MALFORMED),
+  NO(NUMBERS, "393331234567/", MALFORMED),
+  NO(NUMBERS, "+39--333 1234567", MALFORMED),
+  NO(NUMBERS, "+39 - - 333 1234567", MALFORMED),
+  NO(NUMBERS, "+39..333.1234567", MALFORMED),
+  NO(NUMBERS, "+39//333/1234567", MALFORMED),
+  NO(NUMBERS, "+39-/333 1234567", MALFORMED),
+  NO(NUMBERS, "+393331234567 / +393337654321", MALFORMED),
+  NO(NUMBERS, "(39 333 1234567", MALFORMED),
+  NO(NUMBERS, "39) 333 1234567", MALFORMED),
+  NO(NUMBERS, ")39( 333 1234567", MALFORMED),
+  NO(NUMBERS, "(39)) 333 1234567", MALFORMED),
+  NO(NUMBERS, "((39) 333 1234567", MALFORMED),
+  NO(NUMBERS, "((39)) 333 1234567", MALFORMED),
+  NO(NUMBERS, "(39 (333) 1234567)", MALFORMED),
+  NO(NUMBERS, "39 () 333 1234567", MALFORMED),
+  NO(NUMBERS, "39 ( ) 333 1234567", MALFORMED),
+  NO(NUMBERS, "39 (" LRM ") 333 1234567", MALFORMED),
+  NO(NUMBERS, "39 (-) 333 1234567", MALFORMED),
+  NO(NUMBERS, "393331234567()", MALFORMED),
+  NO(NUMBERS, "[39] 333 1234567", MALFORMED),
+  NO(NUMBERS, "39_333_1234567", MALFORMED),
+  NO(NUMBERS, "39*3331234567", MALFORMED),
+  NO(NUMBERS, "39~333~1234567", MALFORMED),
+  NO(NUMBERS, "39:333:1234567", MALFORMED),
+  NO(NUMBERS, "39\\333\\1234567", MALFORMED),
+  NO(NUMBERS, "\"393331234567\"", MALFORMED),
+  NO(NUMBERS, "'393331234567", MALFORMED),
+  NO(NUMBERS, "=393331234567", MALFORMED),
+  NO(NUMBERS, "<393331234567>", MALFORMED),
+  NO(NUMBERS, "393331234567%", MALFORMED),
+  NO(NUMBERS, "39\342\200\2213331234567", MALFORMED),              /* U+2011 no-break hyphen */
+  NO(NUMBERS, "39\342\200\2233331234567", MALFORMED),              /* U+2013 en dash */
+  NO(NUMBERS, "\342\210\2221001234567890", MALFORMED),             /* U+2212 minus */
+  NO(NUMBERS, "39\343\200\2003331234567", MALFORMED),              /* U+3000 wide space */
+  NO(NUMBERS, "\357\274\21039\357\274\211 3331234567", MALFORMED), /* U+FF08, U+FF09 */
+  NO(NUMBERS, "\xE2\x81\xBA" ANNA, MALFORMED),                     /* U+207A superscript plus */
+
+  /* Phone numbers: digits of other scripts are not digits, letters are not either. */
+  NO(NUMBERS, TEN(ARABIC_3), MALFORMED),
+  NO(NUMBERS, "+" TEN(ARABIC_3), MALFORMED),
+  NO(NUMBERS, TEN(PERSIAN_3), MALFORMED),
+  NO(NUMBERS, TEN(DEVANAGARI3), MALFORMED),
+  NO(NUMBERS, TEN(WIDE_3), MALFORMED),
+  NO(NUMBERS, WIDE_PLUS TEN(WIDE_3), MALFORMED),
+  NO(NUMBERS, TEN(BOLD_3), MALFORMED),
+  NO(NUMBERS, "39333123456" ARABIC_3, MALFORMED),
+  NO(NUMBERS, ARABIC_3 "93331234567", MALFORMED),
+  NO(NUMBERS, "39333" WIDE_3 "1234567", MALFORMED),
+  NO(NUMBERS, "39333123456\xC2\xB3", MALFORMED), /* U+00B3 superscript three */
+  NO(NUMBERS, "39333O234567", MALFORMED),
+  NO(NUMBERS, "39333l234567", MALFORMED),
+  NO(NUMBERS, "393331234567a", MALFORMED),
+  NO(NUMBERS, "a393331234567", MALFORMED),
+  NO(NUMBERS, "+1-800-FLOWERS", MALFORMED),
+  NO(NUMBERS, "1800FLOWERS1", MALFORMED),
+  NO(NUMBERS, "3.331e10", MALFORMED),
+  NO(NUMBERS, "393331234567 or 393337654321", MALFORMED),
+  NO(NUMBERS, "MyBrand", MALFORMED),
+  NO(NUMBERS, "Amazon", MALFORMED),
+  NO(NUMBERS, "INFO-1234567", MALFORMED),
+  NO(NUMBERS, "Anna", MALFORMED),
+  NO(NUMBERS, "\xD0\x90\xD0\xBD\xD0\xBD\xD0\xB0", MALFORMED), /* Anna in Cyrillic */
+  NO(NUMBERS, "null", MALFORMED),
+  NO(NUMBERS, "undefined", MALFORMED),
+  NO(NUMBERS, "anna@example.com", MALFORMED),
+  NO(NUMBERS, "393331234567@example.com", MALFORMED),
+  NO(NUMBERS, UUID_LOW, MALFORMED),
+
+  /* Phone numbers: one line of many people. */
+  NO(NUMBERS, "+393331234567;ext=5", EXTENSION),
+  NO(NUMBERS, "+39 333 1234567;ext=12345", EXTENSION),
+  NO(CALLS, "tel:+39-333-1234567;ext=5", EXTENSION),
+  NO(NUMBERS, "+393331234567x12", EXTENSION),
+  NO(NUMBERS, "+39 333 1234567 x12", EXTENSION),
+  NO(NUMBERS, "+39 333 1234567 x 12", EXTENSION),
+  NO(NUMBERS, "+39 333 1234567 ext. 4", EXTENSION),
+  NO(NUMBERS, "+39 333 1234567 ext 4", EXTENSION),
+  NO(NUMBERS, "+39 333 1234567 ext4", EXTENSION),
+  NO(NUMBERS, "+39 333 1234567 ext.4", EXTENSION),
+  NO(NUMBERS, "+39 333 1234567#5", EXTENSION),
+  NO(NUMBERS, "+39 333 1234567 # 5", EXTENSION),
+  NO(NUMBERS, "+39 333 1234567,5", EXTENSION),
+  NO(NUMBERS, "+39 333 1234567, 5", EXTENSION),
+  NO(NUMBERS, "+39 333 1234567,,5", EXTENSION),
+  NO(WHATSAPP, "whatsapp:+393331234567;ext=5", EXTENSION),
+  NO(NUMBERS, "+393331234567;EXT=5", EXTENSION),
+  NO(NUMBERS, "+393331234567 X12", EXTENSION),
+  NO(NUMBERS, "+393331234567 Ext. 4", EXTENSION),
+  NO(NUMBERS, "+393331234567 extension 4", EXTENSION),
+  NO_OR(NUMBERS, "+393331234567 x", EXTENSION, MALFORMED),
+  NO_OR(NUMBERS, "+393331234567;", EXTENSION, MALFORMED),
+  NO_OR(NUMBERS, "+393331234567,", EXTENSION, MALFORMED),
+  NO_OR(NUMBERS, "+393331234567;phone-context=+39", EXTENSION, MALFORMED),
+  NO(NUMBERS, "3331234567, 3337654321", EXTENSION),
+  NO_OR(NUMBERS, "3331234567;3337654321", EXTENSION, MALFORMED),
+  NO_OR(NUMBERS, "#31#3331234567", EXTENSION, MALFORMED),
+
+  /* Phone numbers: not given. */
+  NO(NUMBERS, "ANONYMOUS", WITHHELD),
+  NO(NUMBERS, "Anonymous", WITHHELD),
+  NO(NUMBERS, "anonymous", WITHHELD),
+  NO(NUMBERS, "aNoNyMoUs", WITHHELD),
+  NO(NUMBERS, "RESTRICTED", WITHHELD),
+  NO(NUMBERS, "Restricted", WITHHELD),
+  NO(NUMBERS, "restricted", WITHHELD),
+  NO(NUMBERS, "UNKNOWN", WITHHELD),
+  NO(NUMBERS, "Unknown", WITHHELD),
+  NO(NUMBERS, "unknown", WITHHELD),
+  NO(NUMBERS, "UNAVAILABLE", WITHHELD),
+  NO(NUMBERS, "Unavailable", WITHHELD),
+  NO(NUMBERS, "unavailable", WITHHELD),
+  NO(NUMBERS, "BLOCKED", WITHHELD),
+  NO(NUMBERS, "Blocked", WITHHELD),
+  NO(NUMBERS, "blocked", WITHHELD),
+  NO(NUMBERS, "266696687", WITHHELD),
+  NO(NUMBERS, "+266696687", WITHHELD),
+  NO(NUMBERS, WIDE_PLUS "266696687", WITHHELD),
+  NO(NUMBERS, "266 696 687", WITHHELD),
+  NO(NUMBERS, "+266-696-687", WITHHELD),
+  NO(NUMBERS, "(266) 696.687", WITHHELD),
+  NO(CALLS, "tel:+266696687", WITHHELD),
+  NO(CALLS, "sms:266696687", WITHHELD),
+  NO(WHATSAPP, "whatsapp:+266696687", WITHHELD),
+  NO(WHATSAPP, "266696687@s.whatsapp.net", WITHHELD),
+  NO(CALLS, "tel:ANONYMOUS", WITHHELD),
+  NO(NUMBERS, " ANONYMOUS ", WITHHELD),
+  NO(NUMBERS, "ANONYMOUSE", MALFORMED),
+  NO(NUMBERS, "NONYMOUS", MALFORMED),
+  NO(NUMBERS, "UNKNOWN CALLER", MALFORMED),
+  NO(NUMBERS, "BLOCKED3331234567", MALFORMED),
+  YES(NUMBERS, "2666966870", "2666966870"),
+  YES(NUMBERS, "1266696687", "1266696687"),
+  YES(NUMBERS, "+266 2231 2345", "26622312345"),
+
+  /* WhatsApp: ids with a server. */
+  YES(WHATSAPP, "393331234567@s.whatsapp.net", ANNA),
+  YES(WHATSAPP, "393331234567:0@s.whatsapp.net", ANNA),
+  YES(WHATSAPP, "393331234567:12@s.whatsapp.net", ANNA),
+  YES(WHATSAPP, "393331234567:99999@s.whatsapp.net", ANNA),
+  YES(WHATSAPP, "393331234567@c.us", ANNA),
+  YES(WHATSAPP, "393331234567:3@c.us", ANNA),
+  YES(WHATSAPP, "1234567@c.us", "1234567"),
+  YES(WHATSAPP, "123456789012345@s.whatsapp.net", "123456789012345"),
+  NO(WHATSAPP, "123456@c.us", TOO_FEW_DIGITS),
+  NO(WHATSAPP, "123456:1@s.whatsapp.net", TOO_FEW_DIGITS),
+  NO(WHATSAPP, "1234567890123456@s.whatsapp.net", TOO_MANY_DIGITS),
+  NO(WHATSAPP, "03331234567@c.us", LEADING_ZERO),
+  NO(WHATSAPP, "00393331234567@s.whatsapp.net", LEADING_ZERO),
+  NO(WHATSAPP, "0@c.us", NOT_A_PERSON),
+  NO(WHATSAPP, "0@s.whatsapp.net", NOT_A_PERSON),
+  NO(WHATSAPP, "120363025246125486@g.us", NOT_A_PERSON),
+  NO(WHATSAPP, "393331234567-1500000000@g.us", NOT_A_PERSON),
+  NO(WHATSAPP, "status@broadcast", NOT_A_PERSON),
+  NO(WHATSAPP, "1500000000@broadcast", NOT_A_PERSON),
+  NO(WHATSAPP, "393331234567@broadcast", NOT_A_PERSON),
+  NO(WHATSAPP, "120363025246125486@newsletter", NOT_A_PERSON),
+  NO(WHATSAPP, "393331234567:@s.whatsapp.net", MALFORMED),
+  NO(WHATSAPP, "393331234567:123456@s.whatsapp.net", MALFORMED),
+  NO(WHATSAPP, "393331234567:1:2@s.whatsapp.net", MALFORMED),
+  NO(WHATSAPP, "393331234567:a@s.whatsapp.net", MALFORMED),
+  NO(WHATSAPP, "393331234567:-1@s.whatsapp.net", MALFORMED),
+  NO(WHATSAPP, ":12@s.whatsapp.net", MALFORMED),
+  NO(WHATSAPP, "@s.whatsapp.net", MALFORMED),
+  NO(WHATSAPP, "@c.us", MALFORMED),
+  NO(WHATSAPP, "393331234567@", MALFORMED),
+  NO(WHATSAPP, "@", MALFORMED),
+  NO(WHATSAPP, "393331234567:12", MALFORMED),
+  NO(WHATSAPP, "393331234567.0:12@s.whatsapp.net", MALFORMED),
+  NO(WHATSAPP, "393331234567_1:12@s.whatsapp.net", MALFORMED),
+  NO(WHATSAPP, "+393331234567@s.whatsapp.net", MALFORMED),
+  NO(WHATSAPP, "39 333 1234567@s.whatsapp.net", MALFORMED),
+  NO(WHATSAPP, "39-3331234567@c.us", MALFORMED),
+  NO(WHATSAPP, " 393331234567@s.whatsapp.net", MALFORMED),
+  NO(WHATSAPP, "393331234567@s.whatsapp.net ", MALFORMED),
+  NO(WHATSAPP, "393331234567@s.whatsapp.net" LRM, MALFORMED),
+  NO(WHATSAPP, "393331234567 @c.us", MALFORMED),
+  NO(WHATSAPP, "whatsapp:393331234567@s.whatsapp.net", MALFORMED),
+  NO(WHATSAPP, "393331234567@S.WhatsApp.Net", MALFORMED),
+  NO(WHATSAPP, "393331234567@C.US", MALFORMED),
+  NO(WHATSAPP, "393331234567@s.whatsapp.net.example.com", MALFORMED),
+  NO(WHATSAPP, "393331234567@whatsapp.net", MALFORMED),
+  NO(WHATSAPP, "393331234567@c.us@c.us", MALFORMED),
+  NO(WHATSAPP, "Anna@s.whatsapp.net", MALFORMED),
+  NO(WHATSAPP, TEN(ARABIC_3) "@s.whatsapp.net", MALFORMED),
+  NO(WHATSAPP, "393331234567@hosted", MALFORMED),
+  NO(WHATSAPP, "393331234567:99@hosted", MALFORMED),
+  NO(WHATSAPP, "123456789012345:99@hosted.lid", MALFORMED),
+  NO(CALLS, "393331234567@s.whatsapp.net", MALFORMED),
+  NO(CALLS, "393331234567@c.us", MALFORMED),
+  NO(CALLS, "123456789012345@lid", MALFORMED),
+
+  /* WhatsApp: linked ids. */
+  YES(WHATSAPP, "123456789012345@lid", "123456789012345@lid"),
+  YES(WHATSAPP, "123456789012345:7@lid", "123456789012345@lid"),
+  YES(WHATSAPP, "123456789012345:99999@lid", "123456789012345@lid"),
+  YES(WHATSAPP, "393331234567@lid", "393331234567@lid"),
+  YES(WHATSAPP, "266696687@lid", "266696687@lid"),
+  YES(WHATSAPP, "1@lid", "1@lid"),
+  YES(WHATSAPP, "12345678901234567890@lid", "12345678901234567890@lid"),
+  YES(WHATSAPP, "99999999999999999999:1@lid", "99999999999999999999@lid"),
+  NO(WHATSAPP, "123456789012345678901@lid", TOO_MANY_DIGITS),
+  NO_OR(WHATSAPP, "0@lid", NOT_A_PERSON, LEADING_ZERO),
+  NO_OR(WHATSAPP, "012345678901234@lid", LEADING_ZERO, MALFORMED),
+  NO(WHATSAPP, "@lid", MALFORMED),
+  NO(WHATSAPP, "123456789012345:@lid", MALFORMED),
+  NO(WHATSAPP, "123456789012345:123456@lid", MALFORMED),
+  NO(WHATSAPP, "123456789012345:1:2@lid", MALFORMED),
+  NO(WHATSAPP, "+123456789012345@lid", MALFORMED),
+  NO(WHATSAPP, "123456789012345@LID", MALFORMED),
+  NO(WHATSAPP, "123456789012345 @lid", MALFORMED),
+  NO(WHATSAPP, "123456789012345@lid ", MALFORMED),
+  NO(WHATSAPP, " 123456789012345@lid", MALFORMED),
+  NO(WHATSAPP, "123456789012345@lid@lid", MALFORMED),
+  NO(WHATSAPP, "123456789012345@lid.example.com", MALFORMED),
+  NO(WHATSAPP, "whatsapp:123456789012345@lid", MALFORMED),
+  NO(WHATSAPP, "anna@lid", MALFORMED),
+
+  /* WhatsApp: business-scoped ids, kept to the letter. */
+  YES(WHATSAPP, "US.13491208655302741918", "US.13491208655302741918"),
+  YES(WHATSAPP, "US.ENT.11815799212886844830", "US.ENT.11815799212886844830"),
+  YES(WHATSAPP, "IT.aBcDeF0123", "IT.aBcDeF0123"),
+  YES(WHATSAPP, "IT.ABCDEF0123", "IT.ABCDEF0123"),
+  YES(WHATSAPP, "IT.a", "IT.a"),
+  YES(WHATSAPP, "IT.0", "IT.0"),
+  YES(WHATSAPP, "IT.ENT.Z", "IT.ENT.Z"),
+  YES(WHATSAPP, "US." ID128, "US." ID128),
+  YES(WHATSAPP, "US.ENT." ID128, "US.ENT." ID128),
+  YES(WHATSAPP, "whatsapp:US.13491208655302741918", "US.13491208655302741918"),
+  YES(WHATSAPP, "WhatsApp:US.ENT.aB1", "US.ENT.aB1"),
+  YES(WHATSAPP, "US.266696687", "US.266696687"),
+  NO(WHATSAPP, "US." ID128 "1", MALFORMED),
+  NO(WHATSAPP, "US.ENT." ID128 "1", MALFORMED),
+  NO(WHATSAPP, "us.13491208655302741918", MALFORMED),
+  NO(WHATSAPP, "Us.13491208655302741918", MALFORMED),
+  NO(WHATSAPP, "uS.13491208655302741918", MALFORMED),
+  NO(WHATSAPP, "U.13491208655302741918", MALFORMED),
+  NO(WHATSAPP, "USA.13491208655302741918", MALFORMED),
+  NO(WHATSAPP, "12.13491208655302741918a", MALFORMED),
+  NO(WHATSAPP, "US13491208655302741918", MALFORMED),
+  NO(WHATSAPP, "US.", MALFORMED),
+  NO(WHATSAPP, "US.ENT.", MALFORMED),
+  NO(WHATSAPP, "US.ent.1349", MALFORMED),
+  NO(WHATSAPP, "US.ENT.ENT.1349", MALFORMED),
+  NO(WHATSAPP, "US.1349.1208", MALFORMED),
+  NO(WHATSAPP, "US..1349", MALFORMED),
+  NO(WHATSAPP, "US.1349-1208", MALFORMED),
+  NO(WHATSAPP, "US.1349_1208", MALFORMED),
+  NO(WHATSAPP, "US.1349 1208", MALFORMED),
+  NO(WHATSAPP, " US.1349", MALFORMED),
+  NO(WHATSAPP, "US.1349 ", MALFORMED),
+  NO(WHATSAPP, "US.1349" ZWSP, MALFORMED),
+  NO(WHATSAPP, "whatsapp: US.1349", MALFORMED),
+  NO(WHATSAPP, "+US.1349", MALFORMED),
+  NO(WHATSAPP, "US.1349@lid", MALFORMED),
+  NO(WHATSAPP, "US.1349@s.whatsapp.net", MALFORMED),
+  NO(WHATSAPP, "US." ARABIC_3, MALFORMED),
+  NO(WHATSAPP, "US.jo\303\265o", MALFORMED),
+  NO(WHATSAPP, "\xC3\x89S.1349", MALFORMED),
+  NO(CALLS, "US.13491208655302741918", MALFORMED),
+
+  /* Email. */
+  YES(EMAIL, "anna@example.com", "anna@example.com"),
+  YES(EMAIL, "Anna.Rossi@Example.COM", "anna.rossi@example.com"),
+  YES(EMAIL, "ANNA@EXAMPLE.COM", "anna@example.com"),
+  YES(EMAIL, "a.n.n.a@gmail.com", "a.n.n.a@gmail.com"),
+  YES(EMAIL, "anna+surf@gmail.com", "anna+surf@gmail.com"),
+  YES(EMAIL, "Anna+Surf+Kite@gmail.com", "anna+surf+kite@gmail.com"),
+  YES(EMAIL, "anna@googlemail.com", "anna@googlemail.com"),
+  YES(EMAIL, " anna@example.com", "anna@example.com"),
+  YES(EMAIL, "anna@example.com  ", "anna@example.com"),
+  YES(EMAIL, NBSP "anna@example.com" NBSP, "anna@example.com"),
+  YES(EMAIL, LRM "anna@example.com" RLM, "anna@example.com"),
+  YES(EMAIL, BOM " anna@example.com" ZWSP, "anna@example.com"),
+  YES(EMAIL, LRI "anna@example.com" PDI, "anna@example.com"),
+  YES(EMAIL, "a@b.it", "a@b.it"),
+  YES(EMAIL, "1@2.it", "1@2.it"),
+  YES(EMAIL, "anna@mail.surf-school.example.co.uk", "anna@mail.surf-school.example.co.uk"),
+  YES(EMAIL, "anna@xn--bcher-kva.example", "anna@xn--bcher-kva.example"),
+  YES(EMAIL, "o'neill@example.ie", "o'neill@example.ie"),
+  YES(EMAIL, "anna_rossi-2@example.com", "anna_rossi-2@example.com"),
+  YES(EMAIL, "!#$%&'*+-/=?^_`{|}~@example.com", "!#$%&'*+-/=?^_`{|}~@example.com"),
+  YES(EMAIL, "-@example.com", "-@example.com"),
+  YES(EMAIL, A64 "@b.it", A64 "@b.it"),
+  YES(EMAIL, "b@" A63 ".it", "b@" A63 ".it"),
+  YES(EMAIL, A64 "@" A63 "." TEN("bcd") "e", A64 "@" A63 "." TEN("bcd") "e"),
+  YES(EMAIL, "  " A64 "@" A63 "." TEN("BCD") "E ", A64 "@" A63 "." TEN("bcd") "e"),
+  NO(EMAIL, A64 "@" A63 "." TEN("bcd") "ef", TOO_LONG),
+  NO(EMAIL, A64 "a@b.it", MALFORMED),
+  NO(EMAIL, "b@" A64 ".it", MALFORMED),
+  NO(EMAIL, "b@c." A64, MALFORMED),
+  NO(EMAIL, "Anna <anna@example.com>", MALFORMED),
+  NO(EMAIL, "\"Rossi, Anna\" <anna@example.com>", MALFORMED),
+  NO(EMAIL, "<anna@example.com>", MALFORMED),
+  NO(EMAIL, "anna@example.com (Anna)", MALFORMED),
+  NO(EMAIL, "(Anna)anna@example.com", MALFORMED),
+  NO(EMAIL, "mailto:anna@example.com", MALFORMED),
+  NO(EMAIL, "anna@example.com, bea@example.com", MALFORMED),
+  NO(EMAIL, "anna@example.com,bea@example.com", MALFORMED),
+  NO(EMAIL, "anna@example.com;bea@example.com", MALFORMED),
+  NO(EMAIL, "anna@example.com bea@example.com", MALFORMED),
+  NO(EMAIL, "anna@example.com,", MALFORMED),
+  NO(EMAIL, "surf: anna@example.com;", MALFORMED),
+  NO(EMAIL, "\"anna\"@example.com", MALFORMED),
+  NO(EMAIL, "\"anna rossi\"@example.com", MALFORMED),
+  NO(EMAIL, "\"anna@home\"@example.com", MALFORMED),
+  NO(EMAIL, "anna\\@home@example.com", MALFORMED),
+  NO(EMAIL, "\303\250lena@example.com", MALFORMED),
+  NO(EMAIL, "jo\303\265o@example.com", MALFORMED), /* letters byte by byte, in Latin-5 */
+  NO(EMAIL, "an" ZWSP "na@example.com", MALFORMED),
+  NO(EMAIL, "anna" LRM "@example.com", MALFORMED),
+  NO(EMAIL, "anna@b\303\274cher.example", MALFORMED),
+  NO(EMAIL, "anna@example.c\xC3\xB4m", MALFORMED),
+  NO(EMAIL, "\xD0\xB0nna@example.com", MALFORMED),     /* U+0430 Cyrillic a */
+  NO(EMAIL, "anna\357\274\240example.com", MALFORMED), /* U+FF20 wide at */
+  NO(EMAIL, "\xE2\x84\xAA@example.com", MALFORMED),    /* U+212A Kelvin: lower case is k */
+  NO(EMAIL, "anna" WIDE_3 "@example.com", MALFORMED),
+  NO(EMAIL, "an na@example.com", MALFORMED),
+  NO(EMAIL, "anna @example.com", MALFORMED),
+  NO(EMAIL, "anna@ example.com", MALFORMED),
+  NO(EMAIL, "anna@exam ple.com", MALFORMED),
+  NO(EMAIL, "anna@localhost", MALFORMED),
+  NO(EMAIL, "anna@com", MALFORMED),
+  NO(EMAIL, "anna@", MALFORMED),
+  NO(EMAIL, "@example.com", MALFORMED),
+  NO(EMAIL, "@", MALFORMED),
+  NO(EMAIL, "anna", MALFORMED),
+  NO(EMAIL, "example.com", MALFORMED),
+  NO(EMAIL, "anna@@example.com", MALFORMED),
+  NO(EMAIL, "anna@home@example.com", MALFORMED),
+  NO(EMAIL, "an..na@example.com", MALFORMED),
+  NO(EMAIL, ".anna@example.com", MALFORMED),
+  NO(EMAIL, "anna.@example.com", MALFORMED),
+  NO(EMAIL, ".@example.com", MALFORMED),
+  NO(EMAIL, "anna@example..com", MALFORMED),
+  NO(EMAIL, "anna@.example.com", MALFORMED),
+  NO(EMAIL, "anna@example.com.", MALFORMED),
+  NO(EMAIL, "anna@.", MALFORMED),
+  NO(EMAIL, "anna@-example.com", MALFORMED),
+  NO(EMAIL, "anna@example-.com", MALFORMED),
+  NO(EMAIL, "anna@[127.0.0.1]", MALFORMED),
+  NO(EMAIL, "anna@127.0.0.1", MALFORMED),
+  NO(EMAIL, "anna@[IPv6:2001:db8::1]", MALFORMED),
+  NO(EMAIL, "anna@example.com:25", MALFORMED),
+  NO(EMAIL, "anna@exam!ple.com", MALFORMED),
+  NO(EMAIL, ANNA, MALFORMED),
+
+  /* Telegram. */
+  YES(TELEGRAM, "1", "1"),
+  YES(TELEGRAM, "123456789", "123456789"),
+  YES(TELEGRAM, "5000000000", "5000000000"),
+  YES(TELEGRAM, "393331234567", ANNA),
+  YES(TELEGRAM, "266696687", "266696687"),
+  YES(TELEGRAM, "4503599627370495", "4503599627370495"),
+  YES(TELEGRAM, TWO_TO_52, TWO_TO_52),
+  YES(TELEGRAM, "007", "7"),
+  YES(TELEGRAM, "0123456789", "123456789"),
+  YES(TELEGRAM, "0000" TWO_TO_52, TWO_TO_52),
+  NO(TELEGRAM, "4503599627370497", OUT_OF_RANGE),
+  NO(TELEGRAM, "9007199254740993", OUT_OF_RANGE),
+  NO(TELEGRAM, "9999999999999999", OUT_OF_RANGE),
+  NO(TELEGRAM, "0", OUT_OF_RANGE),
+  NO(TELEGRAM, "000", OUT_OF_RANGE),
+  NO(TELEGRAM, "9223372036854775808", OUT_OF_RANGE),
+  NO(TELEGRAM, "18446744073709551617", OUT_OF_RANGE),
+  NO(TELEGRAM, "36893488147419103233", OUT_OF_RANGE),
+  NO(TELEGRAM, DIGITS500, OUT_OF_RANGE),
+  NO(TELEGRAM, "-1", NOT_A_PERSON),
+  NO(TELEGRAM, "-4123456789", NOT_A_PERSON),
+  NO(TELEGRAM, "-1001234567890", NOT_A_PERSON),
+  NO(TELEGRAM, "@anna_rossi", MUTABLE),
+  NO(TELEGRAM, "@AnnaRossi", MUTABLE),
+  NO(TELEGRAM, "@anna42", MUTABLE),
+  NO(TELEGRAM, "anna_rossi", MUTABLE),
+  NO_OR(TELEGRAM, "t.me/anna_rossi", MUTABLE, MALFORMED),
+  NO(TELEGRAM, "+123456789", MALFORMED),
+  NO(TELEGRAM, " 123456789", MALFORMED),
+  NO(TELEGRAM, "123456789 ", MALFORMED),
+  NO(TELEGRAM, "123 456 789", MALFORMED),
+  NO(TELEGRAM, "123-456-789", MALFORMED),
+  NO_OR(TELEGRAM, "1.5", MALFORMED, MUTABLE),
+  NO(TELEGRAM, "123456789" LRM, MALFORMED),
+  NO(TELEGRAM, "12345:6789", MALFORMED),
+  NO(TELEGRAM, "--1", MALFORMED),
+  NO(TELEGRAM, "-", MALFORMED),
+  NO(TELEGRAM, TEN(ARABIC_3), MALFORMED),
+  NO(TELEGRAM, "12" WIDE_3, MALFORMED),
+
+  /* Messenger and Instagram. */
+  YES(PAGES, "1", "1"),
+  YES(PAGES, "24601234567890123", "24601234567890123"),
+  YES(PAGES, "17841400000000001", "17841400000000001"),
+  YES(PAGES, "00123", "00123"),
+  YES(PAGES, "266696687", "266696687"),
+  YES(PAGES, "12345678901234567890123456789012", "12345678901234567890123456789012"),
+  YES(PAGES, "00000000000000000000000000000001", "00000000000000000000000000000001"),
+  NO(PAGES, "123456789012345678901234567890123", TOO_MANY_DIGITS),
+  NO(PAGES, "000000000000000000000000000000001", TOO_MANY_DIGITS),
+  NO(PAGES, DIGITS500, TOO_MANY_DIGITS),
+  NO(PAGES, "0", OUT_OF_RANGE),
+  NO(PAGES, "0000", OUT_OF_RANGE),
+  NO(PAGES, "00000000000000000000000000000000", OUT_OF_RANGE),
+  NO(PAGES, "anna.rossi", MUTABLE),
+  NO(PAGES, "anna_rossi", MUTABLE),
+  NO(PAGES, "@anna.rossi", MUTABLE),
+  NO(PAGES, "AnnaRossi42", MUTABLE),
+  NO(PAGES, "123abc", MUTABLE),
+  NO_OR(PAGES, "m.me/anna.rossi", MUTABLE, MALFORMED),
+  NO(PAGES, "Anna Rossi", MALFORMED),
+  NO(PAGES, "123 456", MALFORMED),
+  NO(PAGES, " 123456", MALFORMED),
+  NO(PAGES, "123456 ", MALFORMED),
+  NO(PAGES, "+123456", MALFORMED),
+  NO(PAGES, "123456" ZWSP, MALFORMED),
+  NO(PAGES, "12,345", MALFORMED),
+  NO(PAGES, "-123456", MALFORMED),
+  NO(PAGES, TEN(DEVANAGARI3), MALFORMED),
+  NO(PAGES, "123" ARABIC_3, MALFORMED),
+
+  /* Web chat. */
+  YES(WEBCHAT, UUID_LOW, UUID_LOW),
+  YES(WEBCHAT, UUID_HIGH, UUID_LOW),
+  YES(WEBCHAT, "0190B3e8-7f2A-7c3D-9E4f-A1b2C3d4E5f6", UUID_LOW),
+  YES(WEBCHAT, "550e8400-e29b-41d4-a716-446655440000", "550e8400-e29b-41d4-a716-446655440000"),
+  YES(WEBCHAT, "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000001"),
+  NO(WEBCHAT, UUID_NIL, OUT_OF_RANGE),
+  NO(WEBCHAT, "{" UUID_LOW "}", MALFORMED),
+  NO(WEBCHAT, "urn:uuid:" UUID_LOW, MALFORMED),
+  NO(WEBCHAT, "0190b3e87f2a7c3d9e4fa1b2c3d4e5f6", MALFORMED),
+  NO(WEBCHAT, "0190b3e8-7f2a-7c3d-9e4f-a1b2c3d4e5f", MALFORMED),
+  NO(WEBCHAT, UUID_LOW "0", MALFORMED),
+  NO(WEBCHAT, "0190b3e8-7f2a-7c3d-9e4f-a1b2c3d4e5fg", MALFORMED),
+  NO(WEBCHAT, "0190b3e87-f2a-7c3d-9e4f-a1b2c3d4e5f6", MALFORMED),
+  NO(WEBCHAT, "0190b3e8_7f2a_7c3d_9e4f_a1b2c3d4e5f6", MALFORMED),
+  NO(WEBCHAT, "0190b3e8-7f2a-7c3d-9e4f+a1b2c3d4e5f6", MALFORMED),
+  NO(WEBCHAT, "------------------------------------", MALFORMED),
+  NO(WEBCHAT, " " UUID_LOW, MALFORMED),
+  NO(WEBCHAT, UUID_LOW " ", MALFORMED),
+  NO(WEBCHAT, UUID_LOW NBSP, MALFORMED),
+  NO(WEBCHAT, UUID_LOW UUID_LOW, MALFORMED),
+  NO(WEBCHAT, "0190b3e8\342\200\2207f2a-7c3d-9e4f-a1b2c3d4e5f6", MALFORMED),
+  NO(WEBCHAT, WIDE_3 "190b3e8-7f2a-7c3d-9e4f-a1b2c3d4e5f6", MALFORMED),
+  NO(WEBCHAT, "anna", MALFORMED),
+  NO(WEBCHAT, "session-42", MALFORMED),
+  NO(WEBCHAT, ANNA, MALFORMED),
+
+  /* A size that is given ends the text. */
+  SIZED_YES(NUMBERS, ANNA " x12", 12, ANNA),
+  SIZED_YES(NUMBERS, "1234567890123456", 15, "123456789012345"),
+  SIZED_YES(NUMBERS, SPACES500 ANNA "9", 512, ANNA),
+  SIZED_YES(WHATSAPP, "393331234567@lid@", 16, "393331234567@lid"),
+  SIZED_YES(WHATSAPP, "393331234567@c.us ", 17, ANNA),
+  SIZED_YES(WHATSAPP, "US." ID128 "1", 131, "US." ID128),
+  SIZED_YES(EMAIL, "anna@example.com, bea@example.com", 16, "anna@example.com"),
+  SIZED_YES(TELEGRAM, "45035996273704969", 16, TWO_TO_52),
+  SIZED_YES(PAGES, "123456", 3, "123"),
+  SIZED_YES(WEBCHAT, UUID_HIGH "}", 36, UUID_LOW),
+  SIZED_NO(NUMBERS, ANNA, 6, TOO_FEW_DIGITS),
+  SIZED_NO(WEBCHAT, UUID_LOW, 35, MALFORMED),
+};
+
+/* Channels, for an identifier that every phone channel takes. */
+typedef struct channel_case {
+  const char *channel;
+  int line;
+  int refusal;
+} channel_case;
+
+#define CHANNEL(channel, refusal)                                                              \
+  { channel, __LINE__, refusal }
+#define BAD       CUSTMEM_REFUSED_BAD_CHANNEL
+#define UNKNOWN   CUSTMEM_REFUSED_UNKNOWN_CHANNEL
+#define NAME31    "abcdefghijklmnopqrstuvwxyz_-123"
+#define ACCOUNT64 "abcdefghijklmnopqrstuvwxyz_-0123456789abcdefghijklmnopqrstuvwxyz"
+
+static const channel_case channel_cases[] = {
+  CHANNEL("whatsapp", CUSTMEM_ACCEPTED),
+  CHANNEL("sms", CUSTMEM_ACCEPTED),
+  CHANNEL("phone", CUSTMEM_ACCEPTED),
+  CHANNEL("telegram", CUSTMEM_ACCEPTED),
+  CHANNEL("messenger", CUSTMEM_ACCEPTED),
+  CHANNEL("instagram", CUSTMEM_ACCEPTED),
+  CHANNEL("whatsapp/106540352242922", CUSTMEM_ACCEPTED),
+  CHANNEL("whatsapp/a", CUSTMEM_ACCEPTED),
+  CHANNEL("whatsapp/-", CUSTMEM_ACCEPTED),
+  CHANNEL("whatsapp/_", CUSTMEM_ACCEPTED),
+  CHANNEL("sms/whatsapp", CUSTMEM_ACCEPTED),
+  CHANNEL("instagram/" ACCOUNT64, CUSTMEM_ACCEPTED),
+  CHANNEL("instagram/" ACCOUNT64 "a", BAD),
+  CHANNEL(NULL, BAD),
+  CHANNEL("", BAD),
+  CHANNEL(" ", BAD),
+  CHANNEL("/", BAD),
+  CHANNEL("/account", BAD),
+  CHANNEL("whatsapp/", BAD),
+  CHANNEL("whatsapp//", BAD),
+  CHANNEL("whatsapp//a", BAD),
+  CHANNEL("whatsapp/a/", BAD),
+  CHANNEL("whatsapp/a/b", BAD),
+  CHANNEL("WhatsApp", BAD),
+  CHANNEL("WHATSAPP", BAD),
+  CHANNEL("whatsapP", BAD),
+  CHANNEL("whatsapp/A", BAD),
+  CHANNEL(" whatsapp", BAD),
+  CHANNEL("whatsapp ", BAD),
+  CHANNEL("whats app", BAD),
+  CHANNEL("whatsapp /a", BAD),
+  CHANNEL("whatsapp/ a", BAD),
+  CHANNEL("whatsapp/a ", BAD),
+  CHANNEL("whatsapp/a b", BAD),
+  CHANNEL("whatsapp\n", BAD),
+  CHANNEL("whatsapp\t", BAD),
+  CHANNEL("whatsapp:1", BAD),
+  CHANNEL("whatsapp.1", BAD),
+  CHANNEL("whatsapp/a.b", BAD),
+  CHANNEL("whatsapp/a@b", BAD),
+  CHANNEL("whatsapp\\a", BAD),
+  CHANNEL("whatsapp*", BAD),
+  CHANNEL("wh\xC3\xA0tsapp", BAD),
+  CHANNEL("whatsapp\xFF", BAD),
+  CHANNEL("whatsapp/\xC3\xA0", BAD),
+  CHANNEL(ZWSP "whatsapp", BAD),
+  CHANNEL("\xEF\xBD\x97hatsapp", BAD), /* U+FF57 full-width w */
+  CHANNEL("whatsapp/" WIDE_3, BAD),
+  CHANNEL("fax", UNKNOWN),
+  CHANNEL("fax/1", UNKNOWN),
+  CHANNEL("tel", UNKNOWN),
+  CHANNEL("voice", UNKNOWN),
+  CHANNEL("wechat", UNKNOWN),
+  CHANNEL("whatsap", UNKNOWN),
+  CHANNEL("whatsapps", UNKNOWN),
+  CHANNEL("whatsapp2", UNKNOWN),
+  CHANNEL("whatsapp-business", UNKNOWN),
+  CHANNEL("sm", UNKNOWN),
+  CHANNEL("a", UNKNOWN),
+  CHANNEL("-", UNKNOWN),
+  CHANNEL("_", UNKNOWN),
+  CHANNEL("0", UNKNOWN),
+  CHANNEL(NAME31, UNKNOWN),
+  CHANNEL(NAME31 "/" ACCOUNT64, UNKNOWN), /* 96 bytes: CUSTMEM_CHANNEL_MAX */
+  CHANNEL(NAME31 "/" ACCOUNT64 "a", BAD),
+  CHANNEL(NAME31 "4", BAD),
+  CHANNEL(NAME31 "4/a", BAD),
+  CHANNEL(TEN(NAME31) "/" ACCOUNT64, BAD),
+  CHANNEL("whatsapp/" TEN(ACCOUNT64), BAD),
+};
+
+/* ---- Walking the table ------------------------------------------------------------------- */
+
+typedef void case_visit(const char *channel, const raw_case *row, void *ctx);
+
+/* Every row, on each of its channels, bare and with an account. */
+static void each_case(case_visit *visit, void *ctx) {
+  size_t i;
+  for (i = 0; i < COUNT(cases); i++) {
+    const char *at = cases[i].channels;
+    while (*at != '\0') {
+      char channel[CUSTMEM_CHANNEL_MAX + 1];
+      size_t size = strcspn(at, " ");
+      snprintf(channel, sizeof channel, "%.*s", (int)size, at);
+      visit(channel, &cases[i], ctx);
+      snprintf(channel, sizeof channel, "%.*s%s", (int)size, at, ACCOUNT);
+      visit(channel, &cases[i], ctx);
+      at += size + strspn(at + size, " ");
+    }
+  }
+}
+
+/* Bytes as a C string literal would have them. Valid until the next call. */
+static const char *shown(const char *bytes, size_t size) {
+  static char text[4 * 80 + 4];
+  size_t i, at = 0;
+  if (bytes == NULL) return "NULL";
+  for (i = 0; i < size && at + 8 < sizeof text; i++) {
+    int plain = bytes[i] >= ' ' && bytes[i] <= '~' && bytes[i] != '\\';
+    at += (size_t)snprintf(
+      text + at, sizeof text - at, plain ? "%c" : "\\%03o", (unsigned)(unsigned char)bytes[i]
+    );
+  }
+  snprintf(text + at, sizeof text - at, "%s", i < size ? "..." : "");
+  return text;
+}
+
+static size_t row_size(const raw_case *row) {
+  if (row->raw == NULL) return 0;
+  return row->raw_size == CUSTMEM_NUL_TERMINATED ? strlen(row->raw) : (size_t)row->raw_size;
+}
+
+/* What a check of a row is about: "refusal of whatsapp +39 …". Valid until the next call. */
+static const char *about(const char *what, const char *channel, const raw_case *row) {
+  static char text[512];
+  snprintf(
+    text, sizeof text, "%s of %.30s \"%s\"", what, channel, shown(row->raw, row_size(row))
+  );
+  return text;
+}
+
+/* The refusal is the row's, or the other that the row allows. */
+static int check_refusal(const char *what, const char *channel, const raw_case *row, int got) {
+  int want = row->also != 0 && got == row->also ? got : row->refusal;
+  return test_check_int(__FILE__, row->line, about(what, channel, row), got, want);
+}
+
+static void check_row(const char *channel, const raw_case *row, void *ctx) {
+  char key[KEY_SIZE] = "not written";
+  int refusal = custmem_normalize(channel, row->raw, row->raw_size, key);
+  (void)ctx;
+  check_refusal("refusal", channel, row, refusal);
+  test_check_text(__FILE__, row->line, about("key", channel, row), key, row->key);
+}
+
+TEST(every_form_gives_its_key_or_its_refusal) {
+  each_case(check_row, NULL);
+}
+
+TEST(the_table_has_every_refusal_and_each_channel_both_ways) {
+  static const char *const names[] = {"whatsapp", "sms",       "phone",     "email",
+                                      "telegram", "messenger", "instagram", "webchat"};
+  int refusals[CUSTMEM_REFUSED_OUT_OF_RANGE + 1] = {0};
+  size_t i, name;
+  for (i = 0; i < COUNT(cases); i++)
+    refusals[cases[i].refusal]++;
+  for (i = 0; i < COUNT(channel_cases); i++)
+    refusals[channel_cases[i].refusal]++;
+  for (i = 0; i < COUNT(refusals); i++)
+    test_check(__FILE__, __LINE__, custmem_refusal_name((int)i), refusals[i] > 0);
+  for (name = 0; name < COUNT(names); name++) {
+    int accepted = 0, refused = 0;
+    for (i = 0; i < COUNT(cases); i++) {
+      int here = strstr(cases[i].channels, names[name]) != NULL;
+      accepted += here && cases[i].refusal == CUSTMEM_ACCEPTED;
+      refused += here && cases[i].refusal != CUSTMEM_ACCEPTED;
+    }
+    test_check(__FILE__, __LINE__, names[name], accepted >= 5 && refused >= 40);
+  }
+  CHECK(COUNT(cases) >= 350);
+}
+
+TEST(a_channel_is_a_known_name_or_a_known_name_and_one_account) {
+  size_t i;
+  for (i = 0; i < COUNT(channel_cases); i++) {
+    const channel_case *row = &channel_cases[i];
+    const char *what = row->channel != NULL ? row->channel : "NULL";
+    char key[KEY_SIZE] = "not written";
+    int refusal = custmem_normalize(row->channel, ANNA, CUSTMEM_NUL_TERMINATED, key);
+    test_check_int(__FILE__, row->line, what, refusal, row->refusal);
+    test_check_text(__FILE__, row->line, what, key, row->refusal == 0 ? ANNA : "");
+  }
+}
+
+TEST(a_missing_argument_is_refused_and_a_missing_output_only_asks) {
+  char key[KEY_SIZE] = "not written";
+  CHECK_INT(custmem_normalize(NULL, ANNA, 12, key), CUSTMEM_REFUSED_BAD_CHANNEL);
+  CHECK_TEXT(key, "");
+  strcpy(key, "not written");
+  CHECK_INT(custmem_normalize("whatsapp", NULL, -1, key), CUSTMEM_REFUSED_MISSING);
+  CHECK_TEXT(key, "");
+  strcpy(key, "not written");
+  CHECK(custmem_normalize(NULL, NULL, -1, key) != CUSTMEM_ACCEPTED);
+  CHECK_TEXT(key, "");
+  CHECK_INT(custmem_normalize("whatsapp", ANNA, -1, NULL), CUSTMEM_ACCEPTED);
+  CHECK_INT(custmem_normalize("whatsapp", "+39", -1, NULL), CUSTMEM_REFUSED_TOO_FEW_DIGITS);
+  CHECK_INT(custmem_normalize("fax", ANNA, -1, NULL), CUSTMEM_REFUSED_UNKNOWN_CHANNEL);
+  CHECK_INT(custmem_normalize(NULL, ANNA, -1, NULL), CUSTMEM_REFUSED_BAD_CHANNEL);
+  CHECK_INT(custmem_normalize("whatsapp", NULL, -1, NULL), CUSTMEM_REFUSED_MISSING);
+  CHECK(custmem_normalize(NULL, NULL, -1, NULL) != CUSTMEM_ACCEPTED);
+}
+
+TEST(a_size_that_cannot_be_is_refused) {
+  static const int64_t sizes[] = {-2, -513, INT32_MIN, INT64_MIN, INT64_MIN + 1};
+  char key[KEY_SIZE];
+  size_t i;
+  for (i = 0; i < COUNT(sizes); i++) {
+    strcpy(key, "not written");
+    CHECK(custmem_normalize("whatsapp", ANNA, sizes[i], key) != CUSTMEM_ACCEPTED);
+    CHECK_TEXT(key, "");
+  }
+  /* A size beyond the limit is refused by itself: the bytes are not there to be read. */
+  CHECK_INT(custmem_normalize("sms", ANNA, INT64_MAX, key), CUSTMEM_REFUSED_TOO_LONG);
+  CHECK_INT(custmem_normalize("sms", ANNA, INT64_C(1) << 32, key), CUSTMEM_REFUSED_TOO_LONG);
+  CHECK_INT(
+    custmem_normalize("sms", ANNA, (INT64_C(1) << 32) + 12, key), CUSTMEM_REFUSED_TOO_LONG
+  );
+  CHECK_INT(custmem_normalize("sms", ANNA, CUSTMEM_RAW_MAX + 1, key), CUSTMEM_REFUSED_TOO_LONG);
+  CHECK_TEXT(key, "");
+}
+
+/* ---- Refusals in words ------------------------------------------------------------------- */
+
+/* Words, or "" where there are none. */
+static const char *said(const char *words) {
+  return words != NULL ? words : "";
+}
+
+TEST(every_refusal_keeps_its_number_and_has_a_name_and_a_text) {
+  static const char *const names[] = {
+    "accepted",        "missing",         "too_long",   "not_text",
+    "bad_channel",     "unknown_channel", "malformed",  "too_few_digits",
+    "too_many_digits", "leading_zero",    "trunk_zero", "extension",
+    "withheld",        "not_a_person",    "mutable",    "out_of_range"};
+  int i, other;
+  CHECK_INT(CUSTMEM_ACCEPTED, 0);
+  CHECK_INT(CUSTMEM_REFUSED_MALFORMED, 6);
+  CHECK_INT(CUSTMEM_REFUSED_OUT_OF_RANGE, 15);
+  for (i = 0; i < (int)COUNT(names); i++) {
+    CHECK_TEXT(custmem_refusal_name(i), names[i]);
+    CHECK(strlen(said(custmem_refusal_text(i))) > 5);
+    for (other = 0; other < i; other++) {
+      CHECK(strcmp(said(custmem_refusal_text(i)), said(custmem_refusal_text(other))) != 0);
+      CHECK(strcmp(said(custmem_refusal_name(i)), said(custmem_refusal_name(other))) != 0);
+    }
+  }
+}
+
+TEST(a_number_that_is_no_refusal_still_has_words) {
+  static const int numbers[] = {-1, 16, 17, 255, 256, 65536, INT_MAX, INT_MIN};
+  size_t i;
+  for (i = 0; i < COUNT(numbers); i++) {
+    const char *name = said(custmem_refusal_name(numbers[i]));
+    CHECK(name[0] != '\0');
+    CHECK(said(custmem_refusal_text(numbers[i]))[0] != '\0');
+    CHECK(strcmp(name, custmem_refusal_name(CUSTMEM_ACCEPTED)) != 0);
+  }
+}
+
+/* ---- The grammar, said a second time -----------------------------------------------------
+** As regular expressions over the raw text, to hold generated input against. */
+
+/* Matches an extended regular expression, compiled at its first use; `groups` may be NULL. */
+static struct {
+  const char *ere;
+  regex_t compiled;
+} patterns[32];
+
+static int matches(const char *ere, const char *text, regmatch_t groups[3]) {
+  size_t i = 0;
+  while (patterns[i].ere != NULL && strcmp(patterns[i].ere, ere) != 0)
+    i++;
+  if (patterns[i].ere == NULL) {
+    if (i + 1 == COUNT(patterns) || regcomp(&patterns[i].compiled, ere, REG_EXTENDED) != 0) {
+      printf("cannot compile %s\n", ere);
+      exit(1);
+    }
+    patterns[i].ere = ere;
+  }
+  return regexec(&patterns[i].compiled, text, groups != NULL ? 3 : 0, groups, 0) == 0;
+}
+
+static void forget_patterns(void) {
+  size_t i;
+  for (i = 0; patterns[i].ere != NULL; i++)
+    regfree(&patterns[i].compiled);
+}
+
+/* What may stand anywhere in a phone number and around an email address.
+** NOLINTBEGIN(misc-misleading-bidirectional): marks without their pair are the point here. */
+static const char *const fillers[] = {" ", NBSP, FIGURE, NARROW, ZWSP, ZWNJ, ZWJ,
+                                      LRM, RLM,  LRE,    RLE,    PDF,  LRO,  RLO,
+                                      WJ,  LRI,  RLI,    FSI,    PDI,  ALM,  BOM};
+/* NOLINTEND(misc-misleading-bidirectional) */
+
+static size_t filler_size(const char *at) {
+  size_t i;
+  for (i = 0; i < COUNT(fillers); i++)
+    if (strncmp(at, fillers[i], strlen(fillers[i])) == 0) return strlen(fillers[i]);
+  return 0;
+}
+
+/* Copies without fillers and without the bytes in `drop`, the wide plus as a plain one. */
+static void strip(const char *from, const char *drop, char *to) {
+  while (*from != '\0') {
+    size_t size = filler_size(from);
+    if (size > 0) {
+      from += size;
+    } else if (strncmp(from, WIDE_PLUS, strlen(WIDE_PLUS)) == 0) {
+      from += strlen(WIDE_PLUS);
+      if (strchr(drop, '+') == NULL) *to++ = '+';
+    } else {
+      if (strchr(drop, *from) == NULL) *to++ = *from;
+      from++;
+    }
+  }
+  *to = '\0';
+}
+
+/* Well-formed UTF-8 (the Unicode standard's table 3-7: the range of the first byte, that of the
+** second, and how many follow the first) without control characters. */
+static int is_text(const char *bytes, size_t size) {
+  static const unsigned char forms[][5] = {
+    {0x20, 0x7E, 0, 0, 0},       {0xC2, 0xC2, 0xA0, 0xBF, 1}, {0xC3, 0xDF, 0x80, 0xBF, 1},
+    {0xE0, 0xE0, 0xA0, 0xBF, 2}, {0xE1, 0xEC, 0x80, 0xBF, 2}, {0xED, 0xED, 0x80, 0x9F, 2},
+    {0xEE, 0xEF, 0x80, 0xBF, 2}, {0xF0, 0xF0, 0x90, 0xBF, 3}, {0xF1, 0xF3, 0x80, 0xBF, 3},
+    {0xF4, 0xF4, 0x80, 0x8F, 3}};
+  const unsigned char *at = (const unsigned char *)bytes, *end = at + size;
+  while (at < end) {
+    size_t form = 0, more, i;
+    while (form < COUNT(forms) && (*at < forms[form][0] || *at > forms[form][1]))
+      form++;
+    if (form == COUNT(forms)) return 0;
+    more = forms[form][4];
+    if ((size_t)(end - at) <= more) return 0;
+    if (more > 0 && (at[1] < forms[form][2] || at[1] > forms[form][3])) return 0;
+    for (i = 2; i <= more; i++)
+      if (at[i] < 0x80 || at[i] > 0xBF) return 0;
+    at += 1 + more;
+  }
+  return 1;
+}
+
+/* Each model takes NUL-terminated text of at most CUSTMEM_RAW_MAX bytes, and says whether the
+** documents accept it, and as what. */
+
+static int model_phone(const char *raw, char *key) {
+  char digits[CUSTMEM_RAW_MAX + 1], outside[CUSTMEM_RAW_MAX + 1], within[CUSTMEM_RAW_MAX + 1];
+  strip(raw, "+-./()", digits);
+  if (!matches("^[1-9][0-9]{6,14}$", digits, NULL)) return 0;
+  strip(raw, "()", outside);
+  strip(raw, "-./", within);
+  strcpy(key, digits);
+  return matches("^\\+?[0-9]+([-./][0-9]+)*$", outside, NULL) &&
+         matches(
+           "^(\\+?[0-9]+|\\+?\\([0-9]+\\)|\\(\\+[0-9]+\\))([0-9]+|\\([0-9]+\\))*$", within, NULL
+         ) &&
+         strstr(within, "(0)") == NULL && strcmp(digits, "266696687") != 0;
+}
+
+static char lower(char c) {
+  return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
+static void copy_lower(char *to, const char *from) {
+  do
+    *to++ = lower(*from);
+  while (*from++ != '\0');
+}
+
+/* The text after a prefix in any case, or the text. */
+static const char *after(const char *text, const char *prefix) {
+  size_t i;
+  for (i = 0; prefix[i] != '\0'; i++)
+    if (lower(text[i]) != prefix[i]) return text;
+  return text + i;
+}
+
+static int model_call(const char *raw, char *key) {
+  const char *number = after(raw, "tel:");
+  return model_phone(number != raw ? number : after(raw, "sms:"), key);
+}
+
+static int model_whatsapp(const char *raw, char *key) {
+  const char *bare = after(raw, "whatsapp:");
+  regmatch_t found[3];
+  if (matches("^([0-9]+)(:[0-9]{1,5})?@(s\\.whatsapp\\.net|c\\.us)$", raw, found)) {
+    char digits[CUSTMEM_RAW_MAX + 1];
+    snprintf(digits, sizeof digits, "%.*s", (int)found[1].rm_eo, raw);
+    return model_phone(digits, key);
+  }
+  if (matches("^([1-9][0-9]{0,19})(:[0-9]{1,5})?@lid$", raw, found)) {
+    snprintf(key, KEY_SIZE, "%.*s@lid", (int)found[1].rm_eo, raw);
+    return 1;
+  }
+  if (matches("^[A-Z]{2}\\.(ENT\\.)?[A-Za-z0-9]{1,128}$", bare, NULL)) {
+    strcpy(key, bare);
+    return 1;
+  }
+  return model_phone(bare, key);
+}
+
+#define ATOM  "[a-z0-9!#$%&'*+/=?^_`{|}~-]+"
+#define LABEL "[a-z0-9]+(-+[a-z0-9]+)*"
+
+static int model_email(const char *raw, char *key) {
+  char address[CUSTMEM_RAW_MAX + 1];
+  size_t size, end = 0, i;
+  while ((size = filler_size(raw)) > 0)
+    raw += size;
+  copy_lower(address, raw);
+  for (i = 0; address[i] != '\0'; i += size > 0 ? size : 1) {
+    size = filler_size(address + i);
+    if (size == 0) end = i + 1;
+  }
+  address[end] = '\0';
+  if (end > CUSTMEM_IDENTIFIER_MAX || strcspn(address, "@") > 64) return 0;
+  strcpy(key, address);
+  return matches("^" ATOM "(\\." ATOM ")*@(" LABEL "\\.)+" LABEL "$", address, NULL) &&
+         !matches("\\.[0-9]+$", address, NULL) && !matches("@(.*\\.)?[^.]{64}", address, NULL);
+}
+
+static int model_telegram(const char *raw, char *key) {
+  regmatch_t found[3];
+  if (!matches("^0*([1-9][0-9]{0,15})$", raw, found)) return 0;
+  strcpy(key, raw + found[1].rm_so);
+  return strlen(key) < strlen(TWO_TO_52) || strcmp(key, TWO_TO_52) <= 0;
+}
+
+static int model_page(const char *raw, char *key) {
+  if (!matches("^[0-9]{1,32}$", raw, NULL) || matches("^0+$", raw, NULL)) return 0;
+  strcpy(key, raw);
+  return 1;
+}
+
+static int model_webchat(const char *raw, char *key) {
+  if (strlen(raw) != CUSTMEM_UUID_SIZE) return 0;
+  copy_lower(key, raw);
+  return matches("^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", key, NULL) &&
+         strcmp(key, UUID_NIL) != 0;
+}
+
+/* A channel's model, and the grammar of its keys. */
+typedef struct channel_rule {
+  const char *name;
+  int (*model)(const char *raw, char *key);
+  const char *key;
+} channel_rule;
+
+#define PHONE_KEY "[1-9][0-9]{6,14}"
+
+static const channel_rule rules[] = {
+  {"whatsapp", model_whatsapp,
+   "^(" PHONE_KEY "|[1-9][0-9]{0,19}@lid|[A-Z]{2}\\.(ENT\\.)?[A-Za-z0-9]{1,128})$"},
+  {"sms", model_call, "^" PHONE_KEY "$"},
+  {"phone", model_call, "^" PHONE_KEY "$"},
+  {"email", model_email, "^[^@A-Z \x01-\x1F]{1,64}@[a-z0-9-]{1,63}(\\.[a-z0-9-]{1,63})+$"},
+  {"telegram", model_telegram, "^[1-9][0-9]{0,15}$"},
+  {"messenger", model_page, "^[0-9]{1,32}$"},
+  {"instagram", model_page, "^[0-9]{1,32}$"},
+  {"webchat", model_webchat, "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"}};
+
+static const channel_rule *rule_of(const char *channel) {
+  size_t size = strcspn(channel, "/"), i;
+  for (i = 0; i < COUNT(rules); i++)
+    if (strlen(rules[i].name) == size && strncmp(rules[i].name, channel, size) == 0)
+      return &rules[i];
+  return NULL;
+}
+
+/* ---- Asking, and what every answer promises ---------------------------------------------- */
+
+#define TEXT_ROOM 2048
+#define MARGIN    64
+
+/* Raw bytes, with a NUL after them. */
+typedef struct text {
+  size_t size;
+  char bytes[TEXT_ROOM + 1];
+} text;
+
+static void add_bytes(text *to, const void *bytes, size_t size) {
+  if (size > TEXT_ROOM - to->size) size = TEXT_ROOM - to->size;
+  memcpy(to->bytes + to->size, bytes, size);
+  to->size += size;
+  to->bytes[to->size] = '\0';
+}
+
+static void add(text *to, const char *part) {
+  add_bytes(to, part, strlen(part));
+}
+
+static void clear(text *raw) {
+  raw->size = 0;
+  raw->bytes[0] = '\0';
+}
+
+/* What came back, and the first promise that it broke ("" for none). */
+typedef struct answer {
+  int refusal;
+  char key[KEY_SIZE];
+  const char *broken;
+} answer;
+
+static void promise(answer *found, int holds, const char *otherwise) {
+  if (!holds && found->broken[0] == '\0') found->broken = otherwise;
+}
+
+static int all_are(const unsigned char *bytes, size_t size, int value) {
+  while (size > 0 && bytes[size - 1] == value)
+    size--;
+  return size == 0;
+}
+
+/* One call with the text and the output in the middle of memory filled with `around`. */
+static answer ask_amid(const char *channel, const text *raw, int around) {
+  unsigned char in[MARGIN + TEXT_ROOM + MARGIN], out[MARGIN + KEY_SIZE + MARGIN];
+  char *key = (char *)out + MARGIN;
+  answer found = {0, "", ""};
+  memset(in, around, MARGIN + raw->size + MARGIN);
+  memcpy(in + MARGIN, raw->bytes, raw->size);
+  memset(out, around, sizeof out);
+  found.refusal = custmem_normalize(channel, (char *)in + MARGIN, (int64_t)raw->size, key);
+  promise(&found, all_are(out, MARGIN, around), "it wrote before its output");
+  promise(&found, all_are(out + MARGIN + KEY_SIZE, MARGIN, around), "it wrote past its output");
+  promise(&found, memchr(key, '\0', KEY_SIZE) != NULL, "its output has no end");
+  promise(&found, memcmp(in + MARGIN, raw->bytes, raw->size) == 0, "it wrote into its input");
+  memcpy(found.key, key, KEY_SIZE);
+  found.key[KEY_SIZE - 1] = '\0';
+  return found;
+}
+
+static int same(const answer *a, const answer *b) {
+  return a->refusal == b->refusal && strcmp(a->key, b->key) == 0;
+}
+
+/* The key fed back gives itself, and is of its channel's grammar. */
+static void promise_of_key(answer *found, const char *channel) {
+  const channel_rule *rule = rule_of(channel);
+  answer again = {0, "", ""};
+  again.refusal = custmem_normalize(channel, found->key, CUSTMEM_NUL_TERMINATED, again.key);
+  promise(found, same(found, &again), "its key fed back gives another answer");
+  promise(found, rule != NULL && matches(rule->key, found->key, NULL), "its key is no key");
+}
+
+/* The answer, after holding it against all that custmem_normalize promises of every answer. */
+static answer ask(const char *channel, const text *raw) {
+  answer found = ask_amid(channel, raw, '7');
+  answer other = ask_amid(channel, raw, 0xFF);
+  int64_t size = (int64_t)raw->size;
+  char *exact = malloc(raw->size + 1); /* so that a sanitizer sees the first byte read beyond */
+  promise(&found, other.broken[0] == '\0', other.broken);
+  promise(&found, same(&found, &other), "it depends on the memory around");
+  other = ask_amid(channel, raw, '7');
+  promise(&found, same(&found, &other), "asked again, it answers otherwise");
+  if (exact != NULL) {
+    char *start = exact + 1;
+    memcpy(start, raw->bytes, raw->size);
+    other.refusal = custmem_normalize(channel, start, size, other.key);
+    promise(&found, same(&found, &other), "elsewhere in memory it answers otherwise");
+  }
+  free(exact);
+  promise(
+    &found, custmem_normalize(channel, raw->bytes, size, NULL) == found.refusal,
+    "without an output it answers otherwise"
+  );
+  if (strlen(raw->bytes) == raw->size) {
+    other.refusal = custmem_normalize(channel, raw->bytes, CUSTMEM_NUL_TERMINATED, other.key);
+    promise(&found, same(&found, &other), "up to the NUL it answers otherwise");
+  }
+  promise(
+    &found, found.refusal >= CUSTMEM_ACCEPTED && found.refusal <= CUSTMEM_REFUSED_OUT_OF_RANGE,
+    "its refusal is none of the enum"
+  );
+  if (found.refusal == CUSTMEM_ACCEPTED)
+    promise_of_key(&found, channel);
+  else
+    promise(&found, found.key[0] == '\0', "it refused, with a key");
+  return found;
+}
+
+/* The answer is what the grammar says: accepted or not, as what, and for bytes that are no
+** text, too many or blank, the refusal. */
+static void promise_of_grammar(answer *found, const char *channel, const text *raw) {
+  char key[CUSTMEM_RAW_MAX + 1] = "", rest[TEXT_ROOM + 1] = "";
+  const channel_rule *rule = rule_of(channel);
+  int is = is_text(raw->bytes, raw->size);
+  int want = CUSTMEM_ACCEPTED, typed = 1;
+  if (is) strip(raw->bytes, "", rest);
+  if (raw->size > CUSTMEM_RAW_MAX)
+    want = CUSTMEM_REFUSED_TOO_LONG;
+  else if (!is)
+    want = CUSTMEM_REFUSED_NOT_TEXT;
+  else if (rest[0] == '\0')
+    want = CUSTMEM_REFUSED_MISSING;
+  else
+    typed = rule->model(raw->bytes, key);
+  if (typed) {
+    promise(found, found->refusal == want, "the grammar says otherwise");
+    promise(found, strcmp(found->key, key) == 0, "the grammar gives another key");
+  } else {
+    promise(found, found->refusal != CUSTMEM_ACCEPTED, "the grammar refuses it");
+  }
+}
+
+/* ---- Generated input ---------------------------------------------------------------------
+** Each case has a seed of its own, FIRST_SEED and up; a failure prints it, with the input. */
+
+#define FIRST_SEED      UINT64_C(20260000000)
+#define SPELLING_CASES  40000
+#define SPOILED_CASES   20000
+#define BYTES_CASES     40000
+#define CHARACTER_CASES 40000
+#define TOKEN_CASES     60000
+#define MUTANT_CASES    60000
+#define ALIAS_CASES     20000
+
+static size_t below(uint64_t *seed, size_t end) {
+  return (size_t)(test_random(seed) % end);
+}
+
+/* Checks that an answer broke no promise. 0 stops the test: the rest would print the same. */
+static int sound(
+  int line,
+  uint64_t seed,
+  const char *channel,
+  const text *raw,
+  const answer *found
+) {
+  if (found->broken[0] != '\0')
+    printf(
+      "seed %" PRIu64 ": %s \"%s\" gave %s \"%s\"\n", seed, channel,
+      shown(raw->bytes, raw->size), custmem_refusal_name(found->refusal), found->key
+    );
+  return test_check_text(__FILE__, line, "what the answer broke", found->broken, "");
+}
+
+#define SOUND(seed, channel, raw, found)                                                       \
+  do {                                                                                         \
+    if (!sound(__LINE__, seed, channel, raw, found)) return;                                   \
+  } while (0)
+
+static const char *random_channel(uint64_t *seed) {
+  static const char *const channels[] = {
+    "whatsapp",  "whatsapp/106540352242922", "sms",      "sms/a",     "phone",
+    "email",     "email/info_at-my",         "telegram", "messenger", "messenger/7",
+    "instagram", "instagram/17841",          "webchat"};
+  return channels[below(seed, COUNT(channels))];
+}
+
+static void add_fillers(uint64_t *seed, text *raw) {
+  while (below(seed, 5) == 0)
+    add(raw, fillers[below(seed, COUNT(fillers))]);
+}
+
+/* The text in capitals here and there. */
+static void add_any_case(uint64_t *seed, text *raw, const char *part) {
+  for (; *part != '\0'; part++) {
+    int up = *part >= 'a' && *part <= 'z' && below(seed, 2) == 0;
+    char c = up ? (char)(*part - 'a' + 'A') : *part;
+    add_bytes(raw, &c, 1);
+  }
+}
+
+static void random_digits(uint64_t *seed, size_t count, char *digits) {
+  size_t i;
+  digits[0] = (char)('1' + below(seed, 9));
+  for (i = 1; i < count; i++)
+    digits[i] = (char)('0' + below(seed, 10));
+  digits[count] = '\0';
+}
+
+static void random_number(uint64_t *seed, char *digits) {
+  do
+    random_digits(seed, 7 + below(seed, 9), digits);
+  while (strcmp(digits, "266696687") == 0);
+}
+
+static const char *random_plus(uint64_t *seed) {
+  return below(seed, 4) == 0 ? WIDE_PLUS : "+";
+}
+
+/* The number as somebody may write it. No parenthesis opens at a 0: "(0)" means more. */
+static void spell_number(uint64_t *seed, const char *digits, text *raw) {
+  size_t count = strlen(digits), i;
+  int plus = below(seed, 2) == 0, within = 0;
+  add_fillers(seed, raw);
+  if (plus && below(seed, 2) == 0) {
+    add(raw, random_plus(seed));
+    add_fillers(seed, raw);
+    plus = 0;
+  }
+  for (i = 0; i < count; i++) {
+    if (!within && digits[i] != '0' && below(seed, i == 0 ? 3 : 8) == 0) {
+      add(raw, "(");
+      add_fillers(seed, raw);
+      within = 1;
+    }
+    if (i == 0 && plus) {
+      add(raw, random_plus(seed));
+      add_fillers(seed, raw);
+    }
+    add_bytes(raw, digits + i, 1);
+    add_fillers(seed, raw);
+    if (within && (i + 1 == count || below(seed, 3) == 0)) {
+      add(raw, ")");
+      add_fillers(seed, raw);
+      within = 0;
+    }
+    if (i + 1 < count && below(seed, 4) == 0) {
+      add_bytes(raw, &"-./"[below(seed, 3)], 1);
+      add_fillers(seed, raw);
+    }
+  }
+}
+
+/* The number in any form that its channel takes. */
+static void spell(uint64_t *seed, const char *channel, const char *digits, text *raw) {
+  int whatsapp = strcmp(rule_of(channel)->name, "whatsapp") == 0;
+  clear(raw);
+  if (whatsapp && below(seed, 5) == 0) {
+    char device[6];
+    add(raw, digits);
+    random_digits(seed, 1 + below(seed, 5), device);
+    if (below(seed, 2) == 0) {
+      add(raw, ":");
+      add(raw, device);
+    }
+    add(raw, below(seed, 2) == 0 ? "@s.whatsapp.net" : "@c.us");
+    return;
+  }
+  if (below(seed, 3) == 0)
+    add_any_case(seed, raw, whatsapp ? "whatsapp:" : below(seed, 2) == 0 ? "sms:" : "tel:");
+  spell_number(seed, digits, raw);
+}
+
+static const char *phone_channel(uint64_t *seed) {
+  static const char *const channels[] = {
+    "whatsapp", "whatsapp/15550100", "sms", "phone", "phone/desk"};
+  return channels[below(seed, COUNT(channels))];
+}
+
+TEST(any_two_spellings_of_a_number_give_one_key) {
+  uint64_t first;
+  for (first = FIRST_SEED; first < FIRST_SEED + SPELLING_CASES; first++) {
+    uint64_t seed = first;
+    const char *channel = phone_channel(&seed);
+    char digits[16];
+    text raw;
+    int spelling;
+    random_number(&seed, digits);
+    for (spelling = 0; spelling < 2; spelling++) {
+      answer found;
+      spell(&seed, channel, digits, &raw);
+      found = ask(channel, &raw);
+      promise(&found, found.refusal == CUSTMEM_ACCEPTED, "it refused a spelling of a number");
+      promise(&found, strcmp(found.key, digits) == 0, "a spelling's key is not its digits");
+      SOUND(first, channel, &raw, &found);
+    }
+  }
+}
+
+/* Another number, one slip away: a digit changed, dropped, added, or two exchanged. */
+static void slip(uint64_t *seed, const char *digits, char *other) {
+  size_t count, at;
+  do {
+    strcpy(other, digits);
+    count = strlen(other);
+    at = below(seed, count);
+    switch (below(seed, 4)) {
+    case 0:
+      other[at] = (char)('0' + below(seed, 10));
+      break;
+    case 1:
+      memmove(other + at, other + at + 1, count - at);
+      break;
+    case 2:
+      if (count < 15) memmove(other + at + 1, other + at, count - at + 1);
+      break;
+    default:
+      other[at] = digits[(at + 1) % count];
+      other[(at + 1) % count] = digits[at];
+    }
+  } while (strcmp(digits, other) == 0 || !matches("^" PHONE_KEY "$", other, NULL) ||
+           strcmp(other, "266696687") == 0);
+}
+
+TEST(two_numbers_give_two_keys_however_alike) {
+  uint64_t first;
+  for (first = FIRST_SEED; first < FIRST_SEED + SPELLING_CASES / 2; first++) {
+    uint64_t seed = first;
+    const char *channel = phone_channel(&seed);
+    char digits[17], other[17];
+    answer found, next;
+    text raw;
+    random_number(&seed, digits);
+    slip(&seed, digits, other);
+    spell(&seed, channel, digits, &raw);
+    found = ask(channel, &raw);
+    SOUND(first, channel, &raw, &found);
+    spell(&seed, channel, other, &raw);
+    next = ask(channel, &raw);
+    promise(&next, next.refusal == CUSTMEM_ACCEPTED, "it refused a number");
+    promise(&next, strcmp(found.key, next.key) != 0, "another number's key is the same");
+    SOUND(first, channel, &raw, &next);
+  }
+}
+
+/* The start of a character of the text. */
+static size_t random_boundary(uint64_t *seed, const text *raw) {
+  size_t at = below(seed, raw->size + 1);
+  while (at > 0 && ((unsigned char)raw->bytes[at] & 0xC0) == 0x80)
+    at--;
+  return at;
+}
+
+static void insert(text *raw, size_t at, const char *part) {
+  text whole = {0, ""};
+  add_bytes(&whole, raw->bytes, at);
+  add(&whole, part);
+  add_bytes(&whole, raw->bytes + at, raw->size - at);
+  *raw = whole;
+}
+
+/* One thing that spoils a number wherever it stands, or at its end, and how it is refused. */
+typedef struct spoiler {
+  const char *part;
+  int at_end;
+  int refusal;
+} spoiler;
+
+static const spoiler spoilers[] = {
+  {"q", 0, CUSTMEM_REFUSED_MALFORMED},       {"O", 0, CUSTMEM_REFUSED_MALFORMED},
+  {"@", 0, CUSTMEM_REFUSED_MALFORMED},       {ARABIC_3, 0, CUSTMEM_REFUSED_MALFORMED},
+  {WIDE_3, 0, CUSTMEM_REFUSED_MALFORMED},    {DEVANAGARI3, 0, CUSTMEM_REFUSED_MALFORMED},
+  {"*", 0, CUSTMEM_REFUSED_MALFORMED},       {"()", 0, CUSTMEM_REFUSED_MALFORMED},
+  {"--", 0, CUSTMEM_REFUSED_MALFORMED},      {"(", 0, CUSTMEM_REFUSED_MALFORMED},
+  {")", 0, CUSTMEM_REFUSED_MALFORMED},       {"\xFF", 0, CUSTMEM_REFUSED_NOT_TEXT},
+  {"\x01", 0, CUSTMEM_REFUSED_NOT_TEXT},     {"\n", 0, CUSTMEM_REFUSED_NOT_TEXT},
+  {"\x7F", 0, CUSTMEM_REFUSED_NOT_TEXT},     {"\xC2\x85", 0, CUSTMEM_REFUSED_NOT_TEXT},
+  {"-", 1, CUSTMEM_REFUSED_MALFORMED},       {".", 1, CUSTMEM_REFUSED_MALFORMED},
+  {"+", 1, CUSTMEM_REFUSED_MALFORMED},       {WIDE_PLUS, 1, CUSTMEM_REFUSED_MALFORMED},
+  {";ext=5", 1, CUSTMEM_REFUSED_EXTENSION},  {"x12", 1, CUSTMEM_REFUSED_EXTENSION},
+  {" ext. 4", 1, CUSTMEM_REFUSED_EXTENSION}, {"#5", 1, CUSTMEM_REFUSED_EXTENSION},
+  {",5", 1, CUSTMEM_REFUSED_EXTENSION},      {"(0)", 1, CUSTMEM_REFUSED_TRUNK_ZERO}};
+
+TEST(one_foreign_thing_spoils_a_number) {
+  uint64_t first;
+  for (first = FIRST_SEED; first < FIRST_SEED + SPOILED_CASES; first++) {
+    uint64_t seed = first;
+    const char *channel = phone_channel(&seed);
+    const spoiler *spoiling = &spoilers[below(&seed, COUNT(spoilers))];
+    char digits[16];
+    answer found;
+    text raw = {0, ""};
+    random_number(&seed, digits);
+    spell_number(&seed, digits, &raw);
+    insert(&raw, spoiling->at_end ? raw.size : random_boundary(&seed, &raw), spoiling->part);
+    found = ask(channel, &raw);
+    promise(&found, found.refusal != CUSTMEM_ACCEPTED, "a spoiled number was taken");
+    promise(&found, found.refusal == spoiling->refusal, "the refusal is not the spoiler's");
+    SOUND(first, channel, &raw, &found);
+  }
+}
+
+TEST(a_number_of_another_length_or_of_an_unknown_country_says_so) {
+  uint64_t first;
+  for (first = FIRST_SEED; first < FIRST_SEED + SPOILED_CASES; first++) {
+    uint64_t seed = first;
+    const char *channel = phone_channel(&seed);
+    char digits[64];
+    answer found;
+    text raw = {0, ""};
+    int want;
+    switch (below(&seed, 3)) {
+    case 0:
+      random_digits(&seed, 1 + below(&seed, 6), digits);
+      want = CUSTMEM_REFUSED_TOO_FEW_DIGITS;
+      break;
+    case 1:
+      random_digits(&seed, 16 + below(&seed, 20), digits);
+      want = CUSTMEM_REFUSED_TOO_MANY_DIGITS;
+      break;
+    default:
+      random_number(&seed, digits);
+      digits[0] = '0';
+      want = CUSTMEM_REFUSED_LEADING_ZERO;
+    }
+    spell_number(&seed, digits, &raw);
+    if (raw.size > CUSTMEM_RAW_MAX) continue;
+    found = ask(channel, &raw);
+    promise(&found, found.refusal == want, "the refusal is another");
+    SOUND(first, channel, &raw, &found);
+  }
+}
+
+/* Another writing of a key, on a channel that has any. */
+static void respell_key(uint64_t *seed, size_t form, const char *key, text *raw) {
+  clear(raw);
+  if (form == 0) add_fillers(seed, raw);
+  if (form == 1)
+    while (below(seed, 3) == 0)
+      add(raw, "0");
+  if (form == 3) {
+    char device[6];
+    random_digits(seed, 1 + below(seed, 5), device);
+    add_bytes(raw, key, strcspn(key, "@"));
+    add(raw, ":");
+    add(raw, device);
+    add(raw, "@lid");
+  } else {
+    add_any_case(seed, raw, key);
+  }
+  if (form == 0) add_fillers(seed, raw);
+}
+
+TEST(other_spellings_of_an_identifier_give_one_key) {
+  static const char *const channels[] = {"email", "telegram", "webchat", "whatsapp"};
+  uint64_t first;
+  for (first = FIRST_SEED; first < FIRST_SEED + ALIAS_CASES; first++) {
+    uint64_t seed = first;
+    size_t form = below(&seed, COUNT(channels));
+    char digits[32], key[KEY_SIZE];
+    answer found;
+    text raw;
+    random_digits(&seed, 1 + below(&seed, form == 3 ? 20 : 15), digits);
+    if (form == 0)
+      snprintf(key, sizeof key, "an.%s+tag@mail-%s.example", digits, digits);
+    else if (form == 2)
+      snprintf(
+        key, sizeof key, "%.8s-abcd-7def-8abc-%012u", "0f1e2d3c",
+        (unsigned)below(&seed, 1000000)
+      );
+    else
+      snprintf(key, sizeof key, form == 3 ? "%s@lid" : "%s", digits);
+    respell_key(&seed, form, key, &raw);
+    found = ask(channels[form], &raw);
+    promise(&found, strcmp(found.key, key) == 0, "another writing has another key");
+    SOUND(first, channels[form], &raw, &found);
+  }
+}
+
+TEST(numbers_that_may_be_one_line_stay_two_keys) {
+  static const char *const pairs[][2] = {
+    {"3331234567", "+39 333 1234567"},          /* the country code is not guessed */
+    {"+52 55 1234 5678", "+52 1 55 1234 5678"}, /* Mexico */
+    {"+55 11 6123-4567", "+55 11 96123-4567"},  /* Brazil's ninth digit */
+    {"+54 11 1234 5678", "+54 9 11 1234 5678"}, /* Argentina */
+    {"393331234567@lid", "393331234567"},       {"US.1349120", "1349120"},
+    {"US.1349120", "US.ENT.1349120"},           {"IT.abc", "IT.ABC"},
+  };
+  size_t i;
+  for (i = 0; i < COUNT(pairs); i++) {
+    char one[KEY_SIZE], other[KEY_SIZE];
+    CHECK_INT(custmem_normalize("whatsapp", pairs[i][0], -1, one), CUSTMEM_ACCEPTED);
+    CHECK_INT(custmem_normalize("whatsapp", pairs[i][1], -1, other), CUSTMEM_ACCEPTED);
+    test_check(__FILE__, __LINE__, pairs[i][0], strcmp(one, other) != 0);
+  }
+}
+
+TEST(the_same_input_gives_the_same_key_again_and_again) {
+  char first[KEY_SIZE], key[KEY_SIZE];
+  int i;
+  CHECK_INT(custmem_normalize("whatsapp", "+39 333 1234567", -1, first), CUSTMEM_ACCEPTED);
+  for (i = 0; i < 1000; i++) {
+    memset(key, i & 0xFF, sizeof key);
+    REQUIRE(custmem_normalize("whatsapp", "+39 333 1234567", -1, key) == CUSTMEM_ACCEPTED);
+    REQUIRE(strcmp(key, first) == 0);
+    /* Other calls in between leave nothing behind. */
+    custmem_normalize("email", "anna@example.com", -1, NULL);
+    custmem_normalize("sms", "\xFF", -1, NULL);
+  }
+}
+
+/* ---- Any bytes at all -------------------------------------------------------------------- */
+
+typedef void make_raw(uint64_t *seed, text *raw);
+
+/* Asks for `count` generated texts, each on some channel, and holds every answer against the
+** promises and the grammar. Gives how many were accepted. */
+static int64_t hold(int64_t count, make_raw *make) {
+  uint64_t first;
+  int64_t accepted = 0;
+  for (first = FIRST_SEED; first < FIRST_SEED + (uint64_t)count; first++) {
+    uint64_t seed = first;
+    const char *channel = random_channel(&seed);
+    answer found;
+    text raw = {0, ""};
+    make(&seed, &raw);
+    found = ask(channel, &raw);
+    promise_of_grammar(&found, channel, &raw);
+    accepted += found.refusal == CUSTMEM_ACCEPTED;
+    if (!sound(__LINE__, first, channel, &raw, &found)) return -1;
+  }
+  return accepted;
+}
+
+static void make_bytes(uint64_t *seed, text *raw) {
+  size_t count = below(seed, below(seed, 50) == 0 ? 1200 : 24);
+  while (raw->size < count) {
+    unsigned char byte = (unsigned char)below(seed, 256);
+    add_bytes(raw, &byte, 1);
+  }
+}
+
+static void add_character(text *raw, uint32_t c) {
+  char bytes[4];
+  size_t more = c < 0x80 ? 0 : c < 0x800 ? 1 : c < 0x10000 ? 2 : 3, i;
+  static const unsigned char marks[] = {0x00, 0xC0, 0xE0, 0xF0};
+  for (i = more; i > 0; i--, c >>= 6)
+    bytes[i] = (char)(0x80 | (c & 0x3F));
+  bytes[0] = (char)(marks[more] | c);
+  add_bytes(raw, bytes, more + 1);
+}
+
+/* Characters of every plane, dense where numbers, marks and control characters are. */
+static void make_characters(uint64_t *seed, text *raw) {
+  static const uint32_t ranges[][2] = {{'0', '9'},       {'0', '9'},       {'0', '9'},
+                                       {0x20, 0x7E},     {0x00, 0x1F},     {0x7F, 0xFF},
+                                       {0x660, 0x669},   {0x2000, 0x200A}, {0x2010, 0x2029},
+                                       {0xFF01, 0xFF5E}, {0x100, 0xD7FF},  {0x10000, 0x10FFFF}};
+  size_t count = below(seed, below(seed, 50) == 0 ? 300 : 16), i;
+  for (i = 0; i < count; i++) {
+    const uint32_t *range = ranges[below(seed, COUNT(ranges))];
+    if (below(seed, 8) == 0)
+      add(raw, fillers[below(seed, COUNT(fillers))]);
+    else
+      add_character(raw, range[0] + (uint32_t)below(seed, range[1] - range[0] + 1));
+  }
+}
+
+/* What the grammars are made of, in any order. */
+static void make_tokens(uint64_t *seed, text *raw) {
+  static const char *const tokens[] = {"39",         "333",       "1234567",
+                                       "0",          "00",        "7",
+                                       "12",         "266696687", "+",
+                                       WIDE_PLUS,    "-",         ".",
+                                       "/",          "(",         ")",
+                                       "(0)",        " ",         NBSP,
+                                       LRM,          ZWSP,        ":",
+                                       ":3",         "@",         "@lid",
+                                       "@c.us",      "@g.us",     "@s.whatsapp.net",
+                                       "@broadcast", "whatsapp:", "tel:",
+                                       "SMS:",       "US.",       "ENT.",
+                                       "a",          "Z",         "anna",
+                                       "example",    ".com",      "_",
+                                       ";ext=5",     "x12",       "#",
+                                       ",",          ARABIC_3,    WIDE_3,
+                                       "0190b3e8",   "-7f2a",     "-a1b2c3d4e5f6",
+                                       "ANONYMOUS",  "\"",        "<"};
+  size_t count = 1 + below(seed, 7), i;
+  for (i = 0; i < count; i++)
+    add(raw, tokens[below(seed, COUNT(tokens))]);
+}
+
+/* A row of the table with one to three slips. */
+static void make_mutant(uint64_t *seed, text *raw) {
+  static const char bytes[] = "0123456789+-./():@;,x# aZ_\xFF\xC2\xA0";
+  const raw_case *row = &cases[below(seed, COUNT(cases))];
+  size_t slips = 1 + below(seed, 3), size = row_size(row);
+  add_bytes(raw, row->raw != NULL ? row->raw : "", size);
+  while (slips-- > 0 && raw->size > 0) {
+    text mutant = {0, ""};
+    size_t at = below(seed, raw->size), gone = at + below(seed, 3);
+    char byte = bytes[below(seed, sizeof bytes)];
+    if (gone > raw->size) gone = raw->size;
+    add_bytes(&mutant, raw->bytes, at);
+    if (below(seed, 2) == 0) add_bytes(&mutant, &byte, 1);
+    add_bytes(&mutant, raw->bytes + gone, raw->size - gone);
+    *raw = mutant;
+  }
+}
+
+TEST(any_bytes_get_an_answer_and_no_key_unless_they_are_one) {
+  CHECK(hold(BYTES_CASES, make_bytes) >= 0);
+}
+
+TEST(any_characters_get_an_answer_and_no_key_unless_they_are_one) {
+  CHECK(hold(CHARACTER_CASES, make_characters) > CHARACTER_CASES / 500);
+}
+
+TEST(the_parts_of_identifiers_in_any_order_are_taken_as_the_grammar_says) {
+  CHECK(hold(TOKEN_CASES, make_tokens) > TOKEN_CASES / 100);
+}
+
+TEST(identifiers_with_slips_are_taken_as_the_grammar_says) {
+  CHECK(hold(MUTANT_CASES, make_mutant) > MUTANT_CASES / 50);
+}
+
+TEST(every_short_row_of_the_parts_of_a_number_is_taken_as_the_grammar_says) {
+  static const char *const parts[] = {"39", "3331234", "0", "-", "(", ")", "+", " "};
+  const uint64_t rows = UINT64_C(8) * 8 * 8 * 8 * 8;
+  uint64_t row;
+  int64_t accepted = 0;
+  for (row = 1; row < rows; row++) {
+    text raw = {0, ""};
+    answer found;
+    uint64_t left;
+    for (left = row; left > 0; left /= COUNT(parts))
+      add(&raw, parts[left % COUNT(parts)]);
+    found = ask("phone", &raw);
+    promise_of_grammar(&found, "phone", &raw);
+    accepted += found.refusal == CUSTMEM_ACCEPTED;
+    SOUND(row, "phone", &raw, &found);
+  }
+  CHECK(accepted > 500);
+}
+
+/* A row's answer, held against every promise and the grammar's second statement. */
+static void check_promises(const char *channel, const raw_case *row, void *ctx) {
+  answer found;
+  text raw = {0, ""};
+  (void)ctx;
+  if (row->raw == NULL) return;
+  add_bytes(&raw, row->raw, row_size(row));
+  found = ask(channel, &raw);
+  promise_of_grammar(&found, channel, &raw);
+  test_check_text(__FILE__, row->line, about("promise", channel, row), found.broken, "");
+}
+
+TEST(every_row_of_the_table_keeps_the_promises_and_the_grammar) {
+  each_case(check_promises, NULL);
+}
+
+/* ---- Pure -------------------------------------------------------------------------------- */
+
+TEST(no_locale_changes_an_answer) {
+  static const char *const locales[] = {
+    "",
+    "C.UTF-8",
+    "C.utf8",
+    "POSIX",
+    "en_US.UTF-8",
+    "it_IT.UTF-8",
+    "tr_TR.UTF-8",
+    "tr_TR",
+    "tr_TR.ISO-8859-9",
+    "az_AZ.UTF-8",
+    "lt_LT.UTF-8",
+    "de_DE.ISO-8859-1",
+    "ar_EG.UTF-8",
+    "fa_IR.UTF-8",
+    "hi_IN.UTF-8",
+    "ja_JP.EUC-JP",
+    "zh_CN.GB18030"};
+  size_t i;
+  for (i = 0; i < COUNT(locales); i++)
+    if (setlocale(LC_ALL, locales[i]) != NULL) each_case(check_row, NULL);
+  REQUIRE(setlocale(LC_ALL, "C") != NULL);
+  each_case(check_row, NULL);
+}
+
+/* SQLite's allocator, counted. */
+static sqlite3_mem_methods allocator;
+static int64_t allocations;
+
+static void *counted_malloc(int size) {
+  allocations++;
+  return allocator.xMalloc(size);
+}
+
+static void *counted_realloc(void *memory, int size) {
+  allocations++;
+  return allocator.xRealloc(memory, size);
+}
+
+TEST(normalizing_allocates_nothing) {
+  sqlite3_mem_methods counted;
+  REQUIRE(sqlite3_shutdown() == SQLITE_OK);
+  REQUIRE(sqlite3_config(SQLITE_CONFIG_GETMALLOC, &allocator) == SQLITE_OK);
+  counted = allocator;
+  counted.xMalloc = counted_malloc;
+  counted.xRealloc = counted_realloc;
+  REQUIRE(sqlite3_config(SQLITE_CONFIG_MALLOC, &counted) == SQLITE_OK);
+  sqlite3_free(sqlite3_malloc(16));
+  CHECK(allocations > 0); /* the counter counts */
+  allocations = 0;
+  each_case(check_row, NULL);
+  CHECK_INT(allocations, 0);
+  REQUIRE(sqlite3_shutdown() == SQLITE_OK);
+  REQUIRE(sqlite3_config(SQLITE_CONFIG_MALLOC, &allocator) == SQLITE_OK);
+}
+
+/* ---- Keys in a store --------------------------------------------------------------------- */
+
+/* A store, and a connection that shows what it holds. */
+typedef struct ledger {
+  custmem *store;
+  sqlite3 *plain;
+  custmem_actor anna;
+  int64_t made;
+} ledger;
+
+static int ledger_open(ledger *books, const char *name) {
+  const char *path = test_path(name);
+  memset(books, 0, sizeof *books);
+  books->store = test_store(path);
+  books->anna = test_human("instructor-1");
+  if (books->store != NULL) books->plain = test_plain(path);
+  return books->plain != NULL;
+}
+
+static void ledger_close(ledger *books) {
+  sqlite3_close(books->plain);
+  CHECK_INT(custmem_close(books->store), CUSTMEM_OK);
+}
+
+/* What a call that names a customer answers to a channel and a raw identifier that are refused,
+** and the argument it blames: what holds for every text first, then identifiers' own rules. */
+static int code_of(const char *channel, const raw_case *row, const char **argument) {
+  size_t size = row_size(row);
+  *argument = "channel";
+  if (channel == NULL) return CUSTMEM_MISUSE;
+  if (channel[0] == '\0') return CUSTMEM_EMPTY;
+  if (strlen(channel) > CUSTMEM_CHANNEL_MAX) return CUSTMEM_TOO_LONG;
+  if (!is_text(channel, strlen(channel))) return CUSTMEM_BAD_TEXT;
+  *argument = "raw_identifier";
+  if (row->raw == NULL) return CUSTMEM_MISUSE;
+  if (size == 0) return CUSTMEM_EMPTY;
+  if (size > CUSTMEM_RAW_MAX) return CUSTMEM_TOO_LONG;
+  if (!is_text(row->raw, size)) return CUSTMEM_BAD_TEXT;
+  if (row->refusal != BAD && row->refusal != UNKNOWN) return CUSTMEM_BAD_IDENTIFIER;
+  *argument = "channel";
+  return CUSTMEM_BAD_CHANNEL;
+}
+
+/* A refused row makes nobody, finds nobody and is looked for nowhere. */
+static void refuse_row(const char *channel, const raw_case *row, void *ctx) {
+  ledger *books = ctx;
+  const char *what = channel != NULL ? channel : "NULL", *argument;
+  int want = code_of(channel, row, &argument), rc;
+  int32_t created = 7;
+  custmem_customer customer;
+  custmem_resolution found;
+  if (row->refusal == CUSTMEM_ACCEPTED) return;
+  memset(&customer, 0x5A, sizeof customer);
+  rc = custmem_customer_create(
+    books->store, &books->anna, channel, row->raw, row->raw_size, NULL, 0, &customer, &created
+  );
+  test_check_int(__FILE__, row->line, about("create", what, row), rc, want);
+  test_check_int(__FILE__, row->line, about("created", what, row), created, 0);
+  test_check_text(__FILE__, row->line, "id", customer.id, "");
+  test_check_text(__FILE__, row->line, "key", customer.normalized_identifier, "");
+  test_check_text(__FILE__, row->line, "argument", custmem_errarg(books->store), argument);
+  test_check(__FILE__, row->line, "message", custmem_errmsg(books->store)[0] != '\0');
+  memset(&customer, 0x5A, sizeof customer);
+  rc = custmem_customer_find(
+    books->store, "instructor-1", channel, row->raw, row->raw_size, &customer
+  );
+  test_check_int(__FILE__, row->line, about("find", what, row), rc, want);
+  test_check_text(__FILE__, row->line, "id", customer.id, "");
+  rc = custmem_resolve(
+    books->store, "instructor-1", "conversation-1", channel, row->raw, row->raw_size, &found
+  );
+  test_check_int(__FILE__, row->line, about("resolve", what, row), rc, CUSTMEM_OK);
+  test_check_int(__FILE__, row->line, "outcome", found.outcome, CUSTMEM_UNLINKED);
+  test_check_text(__FILE__, row->line, "looked for", found.normalized_identifier, "");
+  if (found.why == CUSTMEM_WHY_REFUSED) check_refusal("resolution", what, row, found.refusal);
+}
+
+TEST(a_refused_identifier_never_becomes_a_key) {
+  const char *path = test_path("refused.db");
+  uint64_t before;
+  ledger books;
+  size_t i;
+  REQUIRE(ledger_open(&books, "refused.db"));
+  before = test_rows(path);
+  each_case(refuse_row, &books);
+  for (i = 0; i < COUNT(channel_cases); i++) {
+    raw_case row = {channel_cases[i].line, "", ANNA, -1, channel_cases[i].refusal, 0, ""};
+    refuse_row(channel_cases[i].channel, &row, &books);
+  }
+  CHECK_INT(test_sql_int(books.plain, "SELECT count(*) FROM customers"), 0);
+  CHECK_INT(test_sql_int(books.plain, "SELECT count(*) FROM audit_events"), 0);
+  CHECK(test_rows(test_path("refused.db")) == before);
+  ledger_close(&books);
+}
+
+/* A column of a customer's row as the file has it. Valid until the eighth call after it. */
+static const char *column(const ledger *books, const char *name, const char *id) {
+  char *sql = sqlite3_mprintf("SELECT %s FROM customers WHERE id = %Q", name, id);
+  const char *value = test_sql_text(books->plain, sql);
+  sqlite3_free(sql);
+  return value;
+}
+
+/* An accepted row makes one customer with exactly its key, which every way to ask finds. */
+static void accept_row(const char *channel, const raw_case *row, void *ctx) {
+  ledger *books = ctx;
+  custmem_customer made, found;
+  custmem_resolution resolution;
+  int32_t created = 7;
+  int rc;
+  if (row->refusal != CUSTMEM_ACCEPTED) return;
+  rc = custmem_customer_create(
+    books->store, &books->anna, channel, row->raw, row->raw_size, NULL, 0, &made, &created
+  );
+  test_check_int(__FILE__, row->line, about("create", channel, row), rc, CUSTMEM_OK);
+  books->made += created;
+  test_check_text(__FILE__, row->line, "key", made.normalized_identifier, row->key);
+  test_check_text(__FILE__, row->line, "channel", made.channel, channel);
+  test_check_text(
+    __FILE__, row->line, "stored key", column(books, "normalized_identifier", made.id), row->key
+  );
+  test_check_text(
+    __FILE__, row->line, "stored channel", column(books, "channel", made.id), channel
+  );
+  rc = custmem_customer_find(
+    books->store, "instructor-1", channel, row->raw, row->raw_size, &found
+  );
+  test_check_int(__FILE__, row->line, about("find", channel, row), rc, CUSTMEM_OK);
+  test_check_text(__FILE__, row->line, about("found", channel, row), found.id, made.id);
+  rc = custmem_customer_find(
+    books->store, "instructor-1", channel, row->key, CUSTMEM_NUL_TERMINATED, &found
+  );
+  test_check_int(__FILE__, row->line, about("find key", channel, row), rc, CUSTMEM_OK);
+  test_check_text(__FILE__, row->line, about("found key", channel, row), found.id, made.id);
+  rc = custmem_resolve(
+    books->store, "instructor-1", "conversation-1", channel, row->raw, row->raw_size,
+    &resolution
+  );
+  test_check_int(__FILE__, row->line, about("resolve", channel, row), rc, CUSTMEM_OK);
+  test_check_text(__FILE__, row->line, "candidate", resolution.customer_id, made.id);
+  test_check_text(
+    __FILE__, row->line, "looked for", resolution.normalized_identifier, row->key
+  );
+}
+
+TEST(an_accepted_identifier_is_stored_as_its_key_and_found_by_any_spelling) {
+  ledger books;
+  REQUIRE(ledger_open(&books, "accepted.db"));
+  each_case(accept_row, &books);
+  CHECK(books.made > 100);
+  CHECK_INT(test_sql_int(books.plain, "SELECT count(*) FROM customers"), books.made);
+  CHECK_INT(
+    test_sql_int(
+      books.plain,
+      "SELECT count(*) FROM (SELECT DISTINCT channel, normalized_identifier FROM customers)"
+    ),
+    books.made
+  );
+  ledger_close(&books);
+}
+
+TEST(many_spellings_make_one_customer_and_many_numbers_many) {
+  static const char *const numbers[] = {
+    "393331234567", "39333123456", "3331234567", "393331234568"};
+  ledger books;
+  uint64_t seed = FIRST_SEED;
+  size_t i;
+  REQUIRE(ledger_open(&books, "spellings.db"));
+  for (i = 0; i < 200; i++) {
+    const char *number = numbers[below(&seed, COUNT(numbers))];
+    custmem_customer customer;
+    int32_t created = 0;
+    text raw;
+    spell(&seed, "whatsapp", number, &raw);
+    CHECK_INT(
+      custmem_customer_create(
+        books.store, &books.anna, "whatsapp", raw.bytes, (int64_t)raw.size, NULL, 0, &customer,
+        &created
+      ),
+      CUSTMEM_OK
+    );
+    CHECK_TEXT(customer.normalized_identifier, number);
+    books.made += created;
+  }
+  CHECK_INT(books.made, COUNT(numbers));
+  CHECK_INT(test_sql_int(books.plain, "SELECT count(*) FROM customers"), COUNT(numbers));
+  ledger_close(&books);
+}
+
+TEST(an_account_is_part_of_the_key) {
+  static const char *const channels[] = {
+    "messenger", "messenger/page-1", "messenger/page-2", "instagram/page-1"};
+  ledger books;
+  size_t i;
+  REQUIRE(ledger_open(&books, "accounts.db"));
+  for (i = 0; i < COUNT(channels); i++) {
+    custmem_customer customer;
+    CHECK_INT(
+      custmem_customer_find(books.store, "instructor-1", channels[i], "24601", -1, &customer),
+      CUSTMEM_NO_CUSTOMER
+    );
+    CHECK_INT(
+      custmem_customer_create(
+        books.store, &books.anna, channels[i], "24601", -1, NULL, 0, &customer, NULL
+      ),
+      CUSTMEM_OK
+    );
+    CHECK_TEXT(customer.normalized_identifier, "24601");
+  }
+  CHECK_INT(test_sql_int(books.plain, "SELECT count(*) FROM customers"), COUNT(channels));
+  ledger_close(&books);
+}
+
+int main(int argc, char **argv) {
+  test_init(argc, argv);
+  RUN(every_form_gives_its_key_or_its_refusal, "CM-1 §2.3; CM-1 §4.2; T2; D-3");
+  RUN(the_table_has_every_refusal_and_each_channel_both_ways, "D-3");
+  RUN(every_row_of_the_table_keeps_the_promises_and_the_grammar, "CM-1 §4.1; T2; D-3");
+  RUN(a_channel_is_a_known_name_or_a_known_name_and_one_account, "D-3");
+  RUN(a_missing_argument_is_refused_and_a_missing_output_only_asks, "CM-1 §4.2; T2; D-3");
+  RUN(a_size_that_cannot_be_is_refused, "CM-1 §4.2; T2");
+  RUN(every_refusal_keeps_its_number_and_has_a_name_and_a_text, "D-3");
+  RUN(a_number_that_is_no_refusal_still_has_words, "");
+  RUN(any_two_spellings_of_a_number_give_one_key, "CM-1 §2.3; CM-1 §4.1; CM-1 §6; T2; D-3");
+  RUN(two_numbers_give_two_keys_however_alike, "CM-1 §6; CM-1 §4.3; D-3");
+  RUN(one_foreign_thing_spoils_a_number, "CM-1 §4.2; T2; D-3");
+  RUN(a_number_of_another_length_or_of_an_unknown_country_says_so, "CM-1 §4.2; T2; D-1; D-3");
+  RUN(other_spellings_of_an_identifier_give_one_key, "CM-1 §2.3; T2; D-3");
+  RUN(numbers_that_may_be_one_line_stay_two_keys, "CM-1 §4.3; T2; D-1; D-3");
+  RUN(the_same_input_gives_the_same_key_again_and_again, "CM-1 §4.1; CM-1 §6; T2");
+  RUN(any_bytes_get_an_answer_and_no_key_unless_they_are_one, "CM-1 §4.2; T2");
+  RUN(any_characters_get_an_answer_and_no_key_unless_they_are_one, "CM-1 §4.2; T2; D-3");
+  RUN(
+    the_parts_of_identifiers_in_any_order_are_taken_as_the_grammar_says, "CM-1 §4.2; T2; D-3"
+  );
+  RUN(identifiers_with_slips_are_taken_as_the_grammar_says, "CM-1 §4.2; T2; D-3");
+  RUN(every_short_row_of_the_parts_of_a_number_is_taken_as_the_grammar_says, "T2; D-3");
+  RUN(no_locale_changes_an_answer, "CM-1 §4.1; T2; D-3");
+  RUN(normalizing_allocates_nothing, "T2; D-3");
+  RUN(a_refused_identifier_never_becomes_a_key, "CM-1 §4.2; CM-1 §4.3; CM-1 §6; T2; D-3");
+  RUN(
+    an_accepted_identifier_is_stored_as_its_key_and_found_by_any_spelling,
+    "CM-1 §2.3; CM-1 §4.3; CM-1 §6; D-3"
+  );
+  RUN(many_spellings_make_one_customer_and_many_numbers_many, "CM-1 §2.3; CM-1 §4.3; CM-1 §6");
+  RUN(an_account_is_part_of_the_key, "D-3");
+  forget_patterns();
+  return test_report();
+}

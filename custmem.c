@@ -598,7 +598,8 @@ static int fail(custmem *store, int code, const char *arg, const char *format, .
 }
 
 static int fail_null(custmem *store, const char *arg) {
-  return fail(store, CUSTMEM_MISUSE, arg, "%s is NULL", arg);
+  fail(store, CUSTMEM_MISUSE, arg, "%s is NULL", arg);
+  return CUSTMEM_MISUSE;
 }
 
 static int code_of_sqlite(int rc) {
@@ -928,7 +929,7 @@ static void read_hash(row_reader *row, unsigned char hash[HASH_BYTES]) {
 static int row_code(custmem *store, const row_reader *row, const char *what) {
   if (row->code == CUSTMEM_OK) return CUSTMEM_OK;
   if (sqlite3_errcode(store->db) == SQLITE_NOMEM) return fail_sqlite(store, SQLITE_NOMEM);
-  return fail(store, row->code, "", "the store holds a %s that cannot be", what);
+  return fail(store, row->code, "", "the store holds %s that cannot be", what);
 }
 
 static int run_control(custmem *store, enum statement id) {
@@ -1644,7 +1645,7 @@ static int create_schema(custmem *store) {
 /* Whose file this is, under a lock; an empty one becomes a store. */
 static int identify(custmem *store) {
   char strange[CUSTMEM_ID_MAX + 1];
-  int64_t objects = 0, version;
+  int64_t objects = 0, version = 0;
   int rc = begin_read(store);
   if (rc == CUSTMEM_OK) rc = read_user_version(store, &version);
   if (rc == CUSTMEM_OK && version > SCHEMA_VERSION)
@@ -1679,7 +1680,7 @@ static int read_store(custmem *store, custmem_info *info) {
     info->created_at_ms = read_int(&reader);
     info->rules_version = (int32_t)read_int(&reader);
     info->schema_version = SCHEMA_VERSION;
-    rc = row_code(store, &reader, "description of itself");
+    rc = row_code(store, &reader, "a description of itself");
   }
   release(stmt);
   if (rc == CUSTMEM_OK && info->rules_version != CUSTMEM_RULES_VERSION)
@@ -2501,7 +2502,7 @@ static int read_customer(custmem *store, sqlite3_stmt *stmt, custmem_customer *c
   read_nullable_text(&row, customer->display_identifier, sizeof customer->display_identifier);
   customer->created_at_ms = read_int(&row);
   customer->updated_at_ms = read_int(&row);
-  return row_code(store, &row, "customer");
+  return row_code(store, &row, "a customer");
 }
 
 /* Steps a statement that selects a customer, and releases it. */
@@ -2795,7 +2796,7 @@ static int resolve_link(
     row_reader reader = read_row(*stmt);
     reader.column = 2;
     read_text(&reader, resolution->customer_id, sizeof resolution->customer_id);
-    rc = row_code(store, &reader, "link to nobody");
+    rc = row_code(store, &reader, "a link to nobody");
     if (rc == CUSTMEM_OK) conclude(resolution, CUSTMEM_LINKED, 1, CUSTMEM_WHY_EXPLICIT_LINK);
   }
   return rc;
@@ -2842,7 +2843,7 @@ static int resolve_identity(
   if (rc == CUSTMEM_OK && found) {
     row_reader reader = read_row(stmt);
     read_text(&reader, resolution->customer_id, sizeof resolution->customer_id);
-    rc = row_code(store, &reader, "customer");
+    rc = row_code(store, &reader, "a customer");
     if (rc == CUSTMEM_OK) rc = step(store, stmt, &another);
   }
   release(stmt);
@@ -3004,15 +3005,29 @@ const char *custmem_badge_copy(int badge) {
 **   commit                          then, and only then, tell the listener
 */
 
-/* What a verb asks for: `current` NO_TEXT is a link, `next` NO_TEXT an unlink. The names are those
-** of the verb's parameters, for the message. */
+enum verb { LINK, RELINK, UNLINK };
+
+/* A verb's arguments, as they were passed: `current` is none for LINK, `next` none for UNLINK. */
+typedef struct request {
+  enum verb verb;
+  const custmem_actor *actor;
+  const char *conversation_id;
+  const char *current;
+  const char *next;
+  const char *reason;
+  int64_t reason_size;
+  const char *context;
+  int64_t context_size;
+} request;
+
+/* The same, checked. */
 typedef struct change {
+  enum verb verb;
   text instructor;
   text actor_id;
   text conversation;
   text current;
   text next;
-  const char *next_name;
   text reason;
   text context;
 } change;
@@ -3037,26 +3052,28 @@ static int take_reason(custmem *store, const char *reason, int64_t reason_size, 
   return rc;
 }
 
-/* What the three verbs have in common. */
-static int take_change(
-  custmem *store,
-  const custmem_actor *actor,
-  const char *conversation_id,
-  const char *reason,
-  int64_t reason_size,
-  const char *context,
-  int64_t context_size,
-  change *asked
-) {
-  int rc = take_actor(store, actor, &asked->instructor, &asked->actor_id);
+/* The name of the parameter that has the new customer. */
+static const char *next_name(enum verb verb) {
+  return verb == LINK ? "customer_id" : "new_customer_id";
+}
+
+static int take_request(custmem *store, const request *passed, change *asked) {
+  enum verb verb = passed->verb;
+  int rc = take_actor(store, passed->actor, &asked->instructor, &asked->actor_id);
+  asked->verb = verb;
   asked->current = asked->next = NO_TEXT;
-  asked->next_name = "";
   if (rc == CUSTMEM_OK)
-    rc = take_id(store, "conversation_id", conversation_id, &asked->conversation);
-  if (rc == CUSTMEM_OK) rc = take_reason(store, reason, reason_size, &asked->reason);
+    rc = take_id(store, "conversation_id", passed->conversation_id, &asked->conversation);
+  if (rc == CUSTMEM_OK && verb != LINK)
+    rc = take_customer_id(store, "current_customer_id", passed->current, &asked->current);
+  if (rc == CUSTMEM_OK && verb != UNLINK)
+    rc = take_customer_id(store, next_name(verb), passed->next, &asked->next);
+  if (rc == CUSTMEM_OK)
+    rc = take_reason(store, passed->reason, passed->reason_size, &asked->reason);
   if (rc == CUSTMEM_OK)
     rc = take_optional(
-      store, "context", context, context_size, CUSTMEM_CONTEXT_MAX, PROSE, &asked->context
+      store, "context", passed->context, passed->context_size, CUSTMEM_CONTEXT_MAX, PROSE,
+      &asked->context
     );
   return rc;
 }
@@ -3070,7 +3087,7 @@ static int read_link(custmem *store, const change *asked, link_row *link) {
     row_reader row = read_row(stmt);
     link->is_ours = read_int(&row) != 0;
     read_nullable_text(&row, link->customer_id, sizeof link->customer_id);
-    rc = row_code(store, &row, "link");
+    rc = row_code(store, &row, "a link");
   }
   release(stmt);
   return rc;
@@ -3078,19 +3095,18 @@ static int read_link(custmem *store, const change *asked, link_row *link) {
 
 /* Whether the conversation stands as the verb expects (CM-2.3 §4.3, §5). */
 static int judge(custmem *store, const change *asked, const link_row *link) {
-  int is_link = asked->current.bytes == NULL;
   if (link->exists && !link->is_ours)
     return fail(
       store, CUSTMEM_OTHER_INSTRUCTOR, "conversation_id",
       "the conversation belongs to another instructor"
     );
-  if (is_link && link->customer_id[0] != '\0')
+  if (asked->verb == LINK && link->customer_id[0] != '\0')
     return fail(
       store, CUSTMEM_ALREADY_LINKED, "conversation_id",
       "the conversation is linked to %s: relink names the customer it replaces",
       link->customer_id
     );
-  if (is_link) return CUSTMEM_OK;
+  if (asked->verb == LINK) return CUSTMEM_OK;
   if (link->customer_id[0] == '\0')
     return fail(
       store, CUSTMEM_NOT_LINKED, "conversation_id", "the conversation has no customer"
@@ -3100,7 +3116,7 @@ static int judge(custmem *store, const change *asked, const link_row *link) {
       store, CUSTMEM_CHANGED, "current_customer_id",
       "the conversation is linked to %s, not to the customer named", link->customer_id
     );
-  if (asked->next.bytes != NULL && is_text(asked->next, link->customer_id))
+  if (asked->verb == RELINK && is_text(asked->next, link->customer_id))
     return fail(
       store, CUSTMEM_NO_CHANGE, "new_customer_id", "the conversation has this customer already"
     );
@@ -3123,7 +3139,7 @@ static int read_chain_end(
     row_reader reader = read_row(stmt);
     *seq = read_int(&reader);
     read_hash(&reader, hash);
-    rc = row_code(store, &reader, "last audit event");
+    rc = row_code(store, &reader, "a last audit event");
   }
   release(stmt);
   return rc;
@@ -3144,9 +3160,7 @@ static int make_event(custmem *store, const change *asked, int64_t seq, custmem_
   memset(event, 0, sizeof *event);
   put_text(event->instructor_id, asked->instructor);
   event->seq = seq;
-  strcpy(
-    event->event_name, event_name(asked->current.bytes != NULL, asked->next.bytes != NULL)
-  );
+  strcpy(event->event_name, event_name(asked->verb != LINK, asked->verb != UNLINK));
   put_text(event->conversation_id, asked->conversation);
   put_text(event->previous_customer_id, asked->current);
   put_text(event->new_customer_id, asked->next);
@@ -3208,8 +3222,8 @@ static int make_change(
   int64_t seq;
   int rc = read_link(store, asked, link);
   if (rc == CUSTMEM_OK) rc = judge(store, asked, link);
-  if (rc == CUSTMEM_OK && asked->next.bytes != NULL)
-    rc = find_by_id(store, asked->next_name, asked->instructor, asked->next, &customer);
+  if (rc == CUSTMEM_OK && asked->verb != UNLINK)
+    rc = find_by_id(store, next_name(asked->verb), asked->instructor, asked->next, &customer);
   if (rc == CUSTMEM_OK) rc = read_chain_end(store, asked->instructor, &seq, hash);
   if (rc == CUSTMEM_OK) rc = make_event(store, asked, seq + 1, event);
   if (rc == CUSTMEM_OK) rc = insert_event(store, asked, event, hash);
@@ -3238,6 +3252,17 @@ static int commit_change(custmem *store, const change *asked, custmem_written *w
   return rc;
 }
 
+static int write_request(custmem *store, const request *passed, custmem_written *written) {
+  change asked;
+  int rc;
+  if (written != NULL) memset(written, 0, sizeof *written);
+  rc = enter_write(store);
+  if (rc != CUSTMEM_OK) return rc;
+  rc = take_request(store, passed, &asked);
+  if (rc == CUSTMEM_OK) rc = commit_change(store, &asked, written);
+  return leave(store, rc);
+}
+
 int custmem_link(
   custmem *store,
   const custmem_actor *actor,
@@ -3249,18 +3274,9 @@ int custmem_link(
   int64_t context_size,
   custmem_written *written
 ) {
-  change asked;
-  int rc;
-  if (written != NULL) memset(written, 0, sizeof *written);
-  rc = enter_write(store);
-  if (rc != CUSTMEM_OK) return rc;
-  rc = take_change(
-    store, actor, conversation_id, reason, reason_size, context, context_size, &asked
-  );
-  asked.next_name = "customer_id";
-  if (rc == CUSTMEM_OK) rc = take_customer_id(store, asked.next_name, customer_id, &asked.next);
-  if (rc == CUSTMEM_OK) rc = commit_change(store, &asked, written);
-  return leave(store, rc);
+  const request asked = {LINK,   actor,       conversation_id, NULL,        customer_id,
+                         reason, reason_size, context,         context_size};
+  return write_request(store, &asked, written);
 }
 
 int custmem_relink(
@@ -3275,21 +3291,10 @@ int custmem_relink(
   int64_t context_size,
   custmem_written *written
 ) {
-  change asked;
-  int rc;
-  if (written != NULL) memset(written, 0, sizeof *written);
-  rc = enter_write(store);
-  if (rc != CUSTMEM_OK) return rc;
-  rc = take_change(
-    store, actor, conversation_id, reason, reason_size, context, context_size, &asked
-  );
-  asked.next_name = "new_customer_id";
-  if (rc == CUSTMEM_OK)
-    rc = take_customer_id(store, "current_customer_id", current_customer_id, &asked.current);
-  if (rc == CUSTMEM_OK)
-    rc = take_customer_id(store, asked.next_name, new_customer_id, &asked.next);
-  if (rc == CUSTMEM_OK) rc = commit_change(store, &asked, written);
-  return leave(store, rc);
+  const request asked = {RELINK,          actor,  conversation_id, current_customer_id,
+                         new_customer_id, reason, reason_size,     context,
+                         context_size};
+  return write_request(store, &asked, written);
 }
 
 int custmem_unlink(
@@ -3303,18 +3308,9 @@ int custmem_unlink(
   int64_t context_size,
   custmem_written *written
 ) {
-  change asked;
-  int rc;
-  if (written != NULL) memset(written, 0, sizeof *written);
-  rc = enter_write(store);
-  if (rc != CUSTMEM_OK) return rc;
-  rc = take_change(
-    store, actor, conversation_id, reason, reason_size, context, context_size, &asked
-  );
-  if (rc == CUSTMEM_OK)
-    rc = take_customer_id(store, "current_customer_id", current_customer_id, &asked.current);
-  if (rc == CUSTMEM_OK) rc = commit_change(store, &asked, written);
-  return leave(store, rc);
+  const request asked = {UNLINK, actor,       conversation_id, current_customer_id, NULL,
+                         reason, reason_size, context,         context_size};
+  return write_request(store, &asked, written);
 }
 
 static int read_conversation(
@@ -3327,7 +3323,7 @@ static int read_conversation(
   read_text(&row, conversation->customer_id, sizeof conversation->customer_id);
   conversation->audit_seq = read_int(&row);
   conversation->updated_at_ms = read_int(&row);
-  return row_code(store, &row, "link");
+  return row_code(store, &row, "a link");
 }
 
 int custmem_conversations(
@@ -3391,7 +3387,7 @@ static int read_event(
   event->actor_type =
     strcmp(actor_type, "human") == 0 ? CUSTMEM_ACTOR_HUMAN : CUSTMEM_ACTOR_SYSTEM;
   if (strcmp(actor_type, actor_type_name(event->actor_type)) != 0) row.code = CUSTMEM_CORRUPT;
-  return row_code(store, &row, "audit event");
+  return row_code(store, &row, "an audit event");
 }
 
 /* Fills a page of events from a bound statement, and releases it. */
@@ -3715,7 +3711,7 @@ static int read_link_event(
     read_nullable_text(&row, link->customer_id, sizeof link->customer_id);
     link->updated_at_ms = read_int(&row);
   }
-  return row_code(store, &row, "link");
+  return row_code(store, &row, "a link");
 }
 
 /* Folds each conversation's events in their order, and compares what comes out with its link. The
@@ -3965,7 +3961,7 @@ static int read_next_instructor(custmem *store, char instructor_id[CUSTMEM_ID_MA
     char next[CUSTMEM_ID_MAX + 1];
     row_reader reader = read_row(stmt);
     read_nullable_text(&reader, next, sizeof next);
-    rc = row_code(store, &reader, "instructor");
+    rc = row_code(store, &reader, "an instructor");
     release(stmt);
     strcpy(instructor_id, next);
     return rc;

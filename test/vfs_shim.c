@@ -28,6 +28,8 @@ static struct {
   void (*watcher)(int op, int kind, void *ctx);
   void *watcher_ctx;
   int watching; /* inside the watcher */
+  int hurry;
+  int64_t slept_us;
 } state;
 
 /* ---- Counting and failing ------------------------------------------------------------------ */
@@ -116,7 +118,8 @@ static int shim_truncate(sqlite3_file *file, sqlite3_int64 size) {
 
 static int shim_sync(sqlite3_file *file, int flags) {
   int code = ask(VFS_SHIM_SYNC, kind_of(file));
-  int rc = is_made(code) ? below(file)->pMethods->xSync(below(file), flags) : SQLITE_OK;
+  int rc = SQLITE_OK;
+  if (is_made(code) && !state.hurry) rc = below(file)->pMethods->xSync(below(file), flags);
   return code != SQLITE_OK ? code : rc;
 }
 
@@ -229,8 +232,10 @@ static int shim_open(
 
 static int shim_delete(sqlite3_vfs *vfs, const char *name, int sync_directory) {
   int code = ask(VFS_SHIM_DELETE, kind_of_name(name));
-  int rc = is_made(code) ? state.below->xDelete(state.below, name, sync_directory) : SQLITE_OK;
+  int rc = SQLITE_OK;
   (void)vfs;
+  if (is_made(code))
+    rc = state.below->xDelete(state.below, name, sync_directory && !state.hurry);
   return code != SQLITE_OK ? code : rc;
 }
 
@@ -254,7 +259,8 @@ static int shim_randomness(sqlite3_vfs *vfs, int size, char *bytes) {
 
 static int shim_sleep(sqlite3_vfs *vfs, int microseconds) {
   (void)vfs;
-  return state.below->xSleep(state.below, microseconds);
+  state.slept_us += microseconds;
+  return state.hurry ? microseconds : state.below->xSleep(state.below, microseconds);
 }
 
 static int shim_current_time(sqlite3_vfs *vfs, double *days) {
@@ -276,6 +282,7 @@ static int shim_last_error(sqlite3_vfs *vfs, int size, char *text) {
 
 void vfs_shim_reset(void) {
   memset(state.calls, 0, sizeof state.calls);
+  state.slept_us = 0;
   vfs_shim_fail(NULL);
   vfs_shim_watch(NULL, NULL);
 }
@@ -287,6 +294,7 @@ int vfs_shim_install(void) {
   vfs_shim_remove();
   vfs_shim_reset();
   state.open_files = 0;
+  state.hurry = 0;
   state.below = sqlite3_vfs_find(NULL);
   if (state.below == NULL || state.below->iVersion < 2) return SQLITE_ERROR;
   memset(vfs, 0, sizeof *vfs);
@@ -343,6 +351,14 @@ void vfs_shim_fail(const vfs_shim_fault *fault) {
 
 int64_t vfs_shim_fired(void) {
   return state.fired;
+}
+
+void vfs_shim_hurry(int hurry) {
+  state.hurry = hurry;
+}
+
+int64_t vfs_shim_slept_us(void) {
+  return state.slept_us;
 }
 
 void vfs_shim_watch(void (*watcher)(int op, int kind, void *ctx), void *ctx) {

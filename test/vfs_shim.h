@@ -102,6 +102,13 @@ int64_t vfs_shim_open_files(void);
 void vfs_shim_fail(const vfs_shim_fault *fault);
 int64_t vfs_shim_fired(void);
 
+/* In a hurry nothing is synced, and nobody sleeps, for real: what a test needs that makes thousands of
+** runs and pulls no plug. Syncs are counted and fail as ever. */
+void vfs_shim_hurry(int hurry);
+
+/* How long SQLite has asked to sleep since the last reset, in microseconds. */
+int64_t vfs_shim_slept_us(void);
+
 /* Calls the watcher before each call that is counted, NULL: nobody. What the watcher itself makes
 ** SQLite do is neither watched, counted nor failed. */
 void vfs_shim_watch(void (*watcher)(int op, int kind, void *ctx), void *ctx);

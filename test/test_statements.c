@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+
+/* The statements that custmem prepares, as SQLite has them: each call is made once, and the
+** statements that the connection then holds are looked at. The connection is caught as it opens. */
+#include "test.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static sqlite3 *caught;
+
+static int catch_connection(
+  sqlite3 *db,
+  char **message,
+  const struct sqlite3_api_routines *api
+) {
+  (void)message, (void)api;
+  caught = db;
+  return SQLITE_OK;
+}
+
+/* Every call that prepares a statement, once. */
+static void call_everything(custmem *store) {
+  custmem_actor ada = test_human("ada");
+  custmem_customer customer;
+  custmem_resolution found[2];
+  custmem_conversation conversation;
+  custmem_event event;
+  custmem_head head;
+  custmem_report report;
+  custmem_query queries[2] = {
+    {"c1", "whatsapp", "393331234567", -1}, {"c2", "whatsapp", "393337654321", -1}};
+  const char *anna = test_customer(store, "ada", "393331234567");
+  const char *ben = test_customer(store, "ada", "393337654321");
+  int32_t count;
+  CHECK_INT(custmem_customer_get(store, "ada", anna, &customer), CUSTMEM_OK);
+  CHECK_INT(custmem_customer_list(store, "ada", NULL, &customer, 1, &count), CUSTMEM_OK);
+  CHECK_INT(custmem_customer_set_display(store, &ada, anna, "Anna", -1, NULL), CUSTMEM_OK);
+  CHECK_INT(custmem_link(store, &ada, "c1", anna, "r", -1, NULL, 0, NULL), CUSTMEM_OK);
+  CHECK_INT(custmem_relink(store, &ada, "c1", anna, ben, "r", -1, NULL, 0, NULL), CUSTMEM_OK);
+  CHECK_INT(custmem_resolve_many(store, "ada", queries, 2, found), CUSTMEM_OK);
+  CHECK_INT(found[0].outcome, CUSTMEM_LINKED);
+  CHECK_INT(found[1].outcome, CUSTMEM_CANDIDATE);
+  CHECK_INT(
+    custmem_conversations(store, "ada", ben, NULL, &conversation, 1, &count), CUSTMEM_OK
+  );
+  CHECK_INT(custmem_history(store, "ada", "c1", 0, &event, 1, &count), CUSTMEM_OK);
+  CHECK_INT(custmem_audit_read(store, "ada", 0, &event, 1, &count), CUSTMEM_OK);
+  CHECK_INT(custmem_audit_head(store, "ada", &head), CUSTMEM_OK);
+  CHECK_INT(custmem_check(store, &report), CUSTMEM_OK);
+}
+
+static custmem *store_with_statements(const char *path) {
+  custmem *store;
+  sqlite3_auto_extension((void (*)(void))catch_connection);
+  store = test_store(path);
+  sqlite3_cancel_auto_extension((void (*)(void))catch_connection);
+  if (store != NULL) call_everything(store);
+  return store;
+}
+
+/* What may read all of a table: it is asked for all, or checks what an index might hide. */
+static int may_scan(const char *sql) {
+  static const char *const all[] = {
+    "FROM main.store",
+    "FROM main.sqlite_schema",
+    "NOT INDEXED",
+    "updated_at FROM main.customers",
+    "EXISTS (SELECT 1 FROM main.customers",
+  };
+  size_t i;
+  for (i = 0; i < sizeof all / sizeof all[0]; i++) {
+    const char *found = strstr(sql, all[i]);
+    if (found != NULL && (i != 3 || strcmp(found, all[i]) == 0)) return 1;
+  }
+  return 0;
+}
+
+TEST(no_statement_reads_a_table_where_an_index_serves) {
+  const char *path = test_path("plans.db");
+  custmem *store = store_with_statements(path);
+  sqlite3 *plain = test_plain(path);
+  sqlite3_stmt *stmt = NULL;
+  int statements = 0;
+  REQUIRE(store != NULL);
+  while ((stmt = sqlite3_next_stmt(caught, stmt)) != NULL) {
+    char sql[2048];
+    sqlite3_stmt *plan = NULL;
+    snprintf(sql, sizeof sql, "EXPLAIN QUERY PLAN %s", sqlite3_sql(stmt));
+    if (!CHECK_INT(sqlite3_prepare_v2(plain, sql, -1, &plan, NULL), SQLITE_OK))
+      printf("%s\n", sql);
+    while (sqlite3_step(plan) == SQLITE_ROW) {
+      const char *step = (const char *)sqlite3_column_text(plan, 3);
+      int scans = strncmp(step, "SCAN ", 5) == 0 && strstr(step, "CONSTANT") == NULL &&
+                  strstr(step, "subquery") == NULL;
+      if (!CHECK(!scans || may_scan(sqlite3_sql(stmt))) || !CHECK(strstr(step, "TEMP") == NULL))
+        printf("  %s\n  %s\n", step, sql);
+    }
+    sqlite3_finalize(plan);
+    statements++;
+  }
+  CHECK(statements >= 25);
+  sqlite3_close(plain);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
+TEST(a_statement_either_reads_or_writes_what_it_must) {
+  custmem *store = store_with_statements(test_path("kinds.db"));
+  sqlite3_stmt *stmt = NULL;
+  int writes = 0;
+  REQUIRE(store != NULL);
+  while ((stmt = sqlite3_next_stmt(caught, stmt)) != NULL) {
+    const char *sql = sqlite3_sql(stmt);
+    int is_write = strncmp(sql, "INSERT INTO main.", 17) == 0 ||
+                   strncmp(sql, "UPDATE main.", 12) == 0 || strcmp(sql, "BEGIN IMMEDIATE") == 0;
+    if (!CHECK_INT(sqlite3_stmt_readonly(stmt) == 0, is_write)) printf("  %s\n", sql);
+    CHECK(strstr(sql, "DELETE") == NULL && strstr(sql, "REPLACE") == NULL);
+    CHECK_INT(sqlite3_stmt_busy(stmt), 0);
+    writes += is_write;
+  }
+  CHECK_INT(writes, 6);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
+/* ?1, where a table of an instructor's rows is read or written. */
+TEST(every_statement_on_an_instructors_rows_names_the_instructor) {
+  static const char *const whole_store[] = {
+    "SELECT id, instructor_id, channel, normalized_identifier, display_identifier, created_at,"
+    " updated_at FROM main.customers",
+    "SELECT instructor_id, conversation_id FROM main.conversation_links AS link WHERE "
+    "customer_id"};
+  custmem *store = store_with_statements(test_path("scope.db"));
+  sqlite3_stmt *stmt = NULL;
+  int scoped = 0;
+  REQUIRE(store != NULL);
+  while ((stmt = sqlite3_next_stmt(caught, stmt)) != NULL) {
+    const char *sql = sqlite3_sql(stmt);
+    int is_scoped = strstr(sql, "?1") != NULL && strstr(sql, "instructor_id") != NULL;
+    if (strcmp(sql, whole_store[0]) == 0 || strncmp(sql, whole_store[1], strlen(whole_store[1])) == 0)
+      continue;
+    if (strstr(sql, "main.customers") == NULL && strstr(sql, "main.conversation_links") == NULL && strstr(sql, "main.audit_events") == NULL)
+      continue;
+    if (!CHECK(is_scoped)) printf("  %s\n", sql);
+    scoped += is_scoped;
+  }
+  CHECK(scoped >= 15);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
+/* The connection itself, were custmem to be made to run other SQL, would refuse it. */
+TEST(the_connection_can_do_nothing_that_no_statement_does) {
+  static const char *const attempts[] = {
+    "DELETE FROM audit_events",
+    "UPDATE audit_events SET reason = 'x'",
+    "UPDATE customers SET normalized_identifier = 'x'",
+    "DELETE FROM customers",
+    "UPDATE customers SET instructor_id = 'x'",
+    "DELETE FROM conversation_links",
+    "UPDATE conversation_links SET conversation_id = 'x'",
+    "INSERT INTO store VALUES (2, '', 1, 1)",
+    "UPDATE store SET rules_version = 2",
+    "DROP TRIGGER audit_events_delete",
+    "DROP TABLE customers",
+    "CREATE TABLE x (y)",
+    "CREATE TEMP TABLE x (y)",
+    "ATTACH ':memory:' AS other",
+    "PRAGMA writable_schema = ON",
+    "PRAGMA foreign_keys = OFF",
+    "PRAGMA journal_mode = DELETE",
+    "VACUUM",
+    "SAVEPOINT s",
+    "ALTER TABLE customers ADD COLUMN x",
+  };
+  const char *path = test_path("authorizer.db");
+  custmem *store = store_with_statements(path);
+  uint64_t before = test_rows(path);
+  size_t i;
+  REQUIRE(store != NULL);
+  for (i = 0; i < sizeof attempts / sizeof attempts[0]; i++)
+    if (!CHECK_INT(test_sql(caught, attempts[i]) & 0xff, SQLITE_AUTH))
+      printf("  %s\n", attempts[i]);
+  CHECK(test_rows(path) == before);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
+int main(int argc, char **argv) {
+  test_init(argc, argv);
+  RUN(no_statement_reads_a_table_where_an_index_serves, "CM-1 §5.1, §5.2, §5.3; D-2");
+  RUN(a_statement_either_reads_or_writes_what_it_must, "CM-2.3 §4.1, §8; T3; D-4; D-8");
+  RUN(
+    every_statement_on_an_instructors_rows_names_the_instructor,
+    "CM-1 §2.1, §4.1; CM-2.1 §2; CM-2.3 §2, §9; D-5"
+  );
+  RUN(the_connection_can_do_nothing_that_no_statement_does, "CM-1 §2.3, §2.4; CM-2.5; D-8");
+  return test_report();
+}

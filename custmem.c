@@ -326,6 +326,7 @@ enum statement {
   COMMIT,
   ROLLBACK,
   HOLD,
+  SELECT_APPLICATION_ID,
   SELECT_USER_VERSION,
   SELECT_SCHEMA,
   SELECT_STORE,
@@ -361,7 +362,8 @@ enum statement {
   "instructor_id, seq, event_name, conversation_id, previous_customer_id, new_customer_id,"    \
   " actor_type, actor_id, reason, context, created_at, hash"
 
-/* ?1 is the instructor wherever one is concerned. Tables are named main.…, so that no temporary
+/* ?1 is the instructor wherever one is concerned. INDEXED BY: without statistics SQLite would
+** rather read all of an instructor's rows in the order of a primary key. Tables are named main.…, so that no temporary
 ** table can stand in for them. */
 static const struct {
   enum kind kind;
@@ -375,6 +377,7 @@ static const struct {
   ** runs: so one that comes between two statements is not lost. */
   [HOLD] = {CONTROL, "SELECT 1"},
 
+  [SELECT_APPLICATION_ID] = {READ, "PRAGMA main.application_id"},
   [SELECT_USER_VERSION] = {READ, "PRAGMA main.user_version"},
   [SELECT_SCHEMA] = {READ, "SELECT sql, name FROM main.sqlite_schema WHERE sql IS NOT NULL"},
   [SELECT_STORE] = {READ, "SELECT id, created_at, rules_version FROM main.store"},
@@ -392,7 +395,7 @@ static const struct {
     {READ, "SELECT " CUSTOMER_COLUMNS " FROM main.customers"
            " WHERE normalized_identifier = ?3 AND channel = ?2 AND instructor_id = ?1"},
   [SELECT_CUSTOMERS] =
-    {READ, "SELECT " CUSTOMER_COLUMNS " FROM main.customers"
+    {READ, "SELECT " CUSTOMER_COLUMNS " FROM main.customers INDEXED BY customers_owner"
            " WHERE instructor_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3"},
 
   /* Always one row, so that the statement, and with it the read transaction, stays open while
@@ -421,8 +424,9 @@ static const struct {
             " WHERE conversation_id = ?2 AND instructor_id = ?1"},
   [SELECT_CONVERSATIONS] =
     {READ, "SELECT conversation_id, customer_id, audit_seq, updated_at"
-           " FROM main.conversation_links WHERE instructor_id = ?1 AND customer_id = ?2"
-           " AND conversation_id > ?3 ORDER BY conversation_id LIMIT ?4"},
+           " FROM main.conversation_links INDEXED BY conversation_links_customer"
+           " WHERE instructor_id = ?1 AND customer_id = ?2 AND conversation_id > ?3 ORDER BY "
+           "conversation_id LIMIT ?4"},
 
   [INSERT_EVENT] =
     {WRITE, "INSERT INTO main.audit_events (" EVENT_COLUMNS ")"
@@ -431,9 +435,10 @@ static const struct {
     {READ, "SELECT " EVENT_COLUMNS " FROM main.audit_events"
            " WHERE instructor_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3"},
   [SELECT_HISTORY] =
-    {READ, "SELECT " EVENT_COLUMNS " FROM main.audit_events"
-           " WHERE instructor_id = ?1 AND conversation_id = ?2 AND seq > ?3"
-           " ORDER BY seq LIMIT ?4"},
+    {READ,
+     "SELECT " EVENT_COLUMNS " FROM main.audit_events INDEXED BY audit_events_conversation"
+     " WHERE instructor_id = ?1 AND conversation_id = ?2 AND seq > ?3"
+     " ORDER BY seq LIMIT ?4"},
   [SELECT_LAST_EVENT] =
     {READ, "SELECT seq, hash FROM main.audit_events"
            " WHERE instructor_id = ?1 ORDER BY seq DESC LIMIT 1"},
@@ -1290,6 +1295,9 @@ static void make_head(int64_t count, const unsigned char hash[HASH_BYTES], custm
 **   7. WAL; the authorizer last: from here on the connection can do what STATEMENTS does, only
 */
 
+/* Where a store is, as the path was found. */
+enum place { NOWHERE, MEMORY, EMPTY_FILE, FULL_FILE };
+
 #define HEADER_SIZE 108 /* of the file, and of its first page, as far as it is looked at */
 
 void custmem_options_init(custmem_options *options) {
@@ -1401,13 +1409,16 @@ static void unlock_files(void) {
 }
 
 /* Whether there is a plain file with one name; or nothing yet. */
-static int look_at_path(custmem *store, const char *full, int *exists) {
+static int look_at_path(custmem *store, const char *full, enum place *place) {
   char directory[CUSTMEM_PATH_MAX + 1];
   struct stat status;
+  int found;
+  *place = NOWHERE;
   lock_files();
-  *exists = lstat(full, &status) == 0;
+  found = lstat(full, &status) == 0;
   unlock_files();
-  if (!*exists) return errno == ENOENT ? CUSTMEM_OK : fail_path(store, full);
+  if (!found) return errno == ENOENT ? CUSTMEM_OK : fail_path(store, full);
+  *place = status.st_size == 0 ? EMPTY_FILE : FULL_FILE;
   if (S_ISLNK(status.st_mode))
     return fail(store, CUSTMEM_SYMLINK, "path", "%s: a symbolic link", full);
   if (!S_ISREG(status.st_mode))
@@ -1479,36 +1490,46 @@ static uint32_t get_big_endian(const unsigned char *bytes) {
          bytes[3];
 }
 
-/* Looks at the file's first bytes through SQLite's own descriptor (another one, closed, would drop
-** this process's locks) and without a lock or a recovery. An empty file, or a database without a
-** table, may become a store; else it must say that it is one. */
-static int peek(custmem *store) {
-  unsigned char header[HEADER_SIZE] = {0};
-  sqlite3_file *file = NULL;
-  sqlite3_int64 size = 0;
-  int rc = sqlite3_file_control(store->db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
-  if (rc == SQLITE_OK) rc = file->pMethods->xFileSize(file, &size);
-  if (rc == SQLITE_OK && size > 0) rc = file->pMethods->xRead(file, header, HEADER_SIZE, 0);
-  if (rc != SQLITE_OK && rc != SQLITE_IOERR_SHORT_READ) return fail_sqlite(store, rc);
-  if (size == 0) return CUSTMEM_OK;
-  if (memcmp(header, "SQLite format 3", 16) != 0)
-    return fail(store, CUSTMEM_NOT_A_DATABASE, "path", "the file is not an SQLite database");
-  if (get_big_endian(header + 68) == APPLICATION_ID) {
-    if (get_big_endian(header + 56) != 1)
-      return fail(store, CUSTMEM_SCHEMA, "path", "the store is not encoded in UTF-8");
-    if (get_big_endian(header + 60) > SCHEMA_VERSION)
-      return fail(
-        store, CUSTMEM_NEWER, "path", "the store has schema version %u; this custmem knows %d",
-        get_big_endian(header + 60), SCHEMA_VERSION
-      );
-    return CUSTMEM_OK;
-  }
-  /* Application and version 0, and a first page that is a leaf with no cells: no table. */
-  if (get_big_endian(header + 68) == 0 && get_big_endian(header + 60) == 0 && header[100] == 13 && header[103] == 0 && header[104] == 0)
-    return CUSTMEM_OK;
+static int fail_other_application(custmem *store) {
   return fail(
     store, CUSTMEM_OTHER_APPLICATION, "path", "the database is another application's"
   );
+}
+
+static int fail_newer(custmem *store, int64_t version) {
+  return fail(
+    store, CUSTMEM_NEWER, "path", "the store has schema version %lld; this custmem knows %d",
+    (long long)version, SCHEMA_VERSION
+  );
+}
+
+/* Looks at the file's first bytes through SQLite's own descriptor (another one, closed, would drop
+** this process's locks) and without a lock or a recovery. An empty file, or a database without a
+** table, may become a store; else it must say that it is one. */
+static int peek(custmem *store, int is_empty) {
+  unsigned char header[HEADER_SIZE] = {0};
+  sqlite3_file *file = NULL;
+  sqlite3_int64 size = 0;
+  uint32_t application, version;
+  int has_tables;
+  int rc = sqlite3_file_control(store->db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+  if (rc == SQLITE_OK) rc = file->pMethods->xFileSize(file, &size);
+  /* SQLite says that a file of one byte has none. */
+  if (rc == SQLITE_OK && size == 0 && is_empty) return CUSTMEM_OK;
+  if (rc == SQLITE_OK) rc = file->pMethods->xRead(file, header, HEADER_SIZE, 0);
+  if (rc != SQLITE_OK && rc != SQLITE_IOERR_SHORT_READ) return fail_sqlite(store, rc);
+  if (rc == SQLITE_IOERR_SHORT_READ || memcmp(header, "SQLite format 3", 16) != 0)
+    return fail(store, CUSTMEM_NOT_A_DATABASE, "path", "the file is not an SQLite database");
+  application = get_big_endian(header + 68);
+  version = get_big_endian(header + 60);
+  /* The first page is a leaf (13), or more, with a number of cells: one for each object. */
+  has_tables = header[100] != 13 || header[103] != 0 || header[104] != 0;
+  if (application == 0 && version == 0 && !has_tables) return CUSTMEM_OK;
+  if (application != APPLICATION_ID) return fail_other_application(store);
+  if (version > SCHEMA_VERSION) return fail_newer(store, version);
+  if (get_big_endian(header + 56) != 1)
+    return fail(store, CUSTMEM_SCHEMA, "path", "the store is not encoded in UTF-8");
+  return CUSTMEM_OK;
 }
 
 static int run(custmem *store, const char *sql) {
@@ -1590,12 +1611,13 @@ static int check_schema(custmem *store) {
   return rc;
 }
 
-static int read_user_version(custmem *store, int64_t *version) {
+/* Reads a pragma that is a number. */
+static int read_number(custmem *store, enum statement id, int64_t *number) {
   sqlite3_stmt *stmt;
-  int row, rc = statement(store, SELECT_USER_VERSION, &stmt, "");
-  *version = 0;
+  int row, rc = statement(store, id, &stmt, "");
+  *number = 0;
   if (rc == CUSTMEM_OK) rc = step(store, stmt, &row);
-  if (rc == CUSTMEM_OK) *version = sqlite3_column_int64(stmt, 0);
+  if (rc == CUSTMEM_OK) *number = sqlite3_column_int64(stmt, 0);
   release(stmt);
   return rc;
 }
@@ -1642,27 +1664,34 @@ static int create_schema(custmem *store) {
   return rc;
 }
 
-/* Whose file this is, under a lock; an empty one becomes a store. */
-static int identify(custmem *store) {
+/* Whose file this is, under a lock: what the header said may be older than the WAL. *is_new is set
+** for a database with nothing in it. */
+static int identify(custmem *store, int *is_new) {
   char strange[CUSTMEM_ID_MAX + 1];
-  int64_t objects = 0, version = 0;
+  int64_t application = 0, version = 0, objects = 0;
   int rc = begin_read(store);
-  if (rc == CUSTMEM_OK) rc = read_user_version(store, &version);
-  if (rc == CUSTMEM_OK && version > SCHEMA_VERSION)
-    rc = fail(
-      store, CUSTMEM_NEWER, "path", "the store has schema version %lld; this custmem knows %d",
-      (long long)version, SCHEMA_VERSION
-    );
+  if (rc == CUSTMEM_OK) rc = read_number(store, SELECT_APPLICATION_ID, &application);
+  if (rc == CUSTMEM_OK) rc = read_number(store, SELECT_USER_VERSION, &version);
   if (rc == CUSTMEM_OK) rc = read_schema(store, &objects, strange);
-  if (rc == CUSTMEM_OK && objects > 0 && version != SCHEMA_VERSION)
-    rc = fail(
+  end_read(store);
+  *is_new = application == 0 && version == 0 && objects == 0;
+  if (rc != CUSTMEM_OK || *is_new) return rc;
+  if (application != APPLICATION_ID) return fail_other_application(store);
+  if (version > SCHEMA_VERSION) return fail_newer(store, version);
+  if (version != SCHEMA_VERSION)
+    return fail(
       store, CUSTMEM_SCHEMA, "path", "the schema says that it is of version %lld",
       (long long)version
     );
-  end_read(store);
-  if (rc == CUSTMEM_OK && objects == 0 && store->read_only)
+  return CUSTMEM_OK;
+}
+
+/* A database with nothing in it becomes a store; what is one is compared with schema.sql. */
+static int have_schema(custmem *store) {
+  int is_new, rc = identify(store, &is_new);
+  if (rc == CUSTMEM_OK && is_new && store->read_only)
     rc = fail(store, CUSTMEM_OTHER_APPLICATION, "path", "the file is empty: no store yet");
-  else if (rc == CUSTMEM_OK && objects == 0)
+  else if (rc == CUSTMEM_OK && is_new)
     rc = create_schema(store);
   return rc == CUSTMEM_OK ? check_schema(store) : rc;
 }
@@ -1705,10 +1734,10 @@ static int ask_for_wal(custmem *store, int *is_wal) {
 
 /* Memory databases have no WAL, and a reader takes what there is. SQLite does not wait for the lock
 ** that the first change to WAL takes, so where several make a store at once, waiting is done here. */
-static int use_wal(custmem *store, int in_memory) {
+static int use_wal(custmem *store, enum place place) {
   enum { PAUSE_MS = 5 };
   int is_wal, waited_ms, rc;
-  if (in_memory || store->read_only) return CUSTMEM_OK;
+  if (place == MEMORY || store->read_only) return CUSTMEM_OK;
   rc = ask_for_wal(store, &is_wal);
   for (waited_ms = 0; rc == SQLITE_BUSY && waited_ms < store->busy_timeout_ms;) {
     waited_ms += sqlite3_sleep(PAUSE_MS);
@@ -1780,13 +1809,13 @@ static void disconnect(custmem *store) {
 }
 
 /* Steps 4 to 7 on a connected file. */
-static int establish(custmem *store, int in_memory) {
-  int rc = in_memory ? CUSTMEM_OK : peek(store);
+static int establish(custmem *store, enum place place) {
+  int rc = place == MEMORY ? CUSTMEM_OK : peek(store, place == EMPTY_FILE);
   if (rc == CUSTMEM_OK) rc = configure(store);
   if (rc == CUSTMEM_OK) rc = prepare_control(store);
-  if (rc == CUSTMEM_OK) rc = identify(store);
+  if (rc == CUSTMEM_OK) rc = have_schema(store);
   if (rc == CUSTMEM_OK) rc = read_store(store, &store->info);
-  if (rc == CUSTMEM_OK) rc = use_wal(store, in_memory);
+  if (rc == CUSTMEM_OK) rc = use_wal(store, place);
   if (rc == CUSTMEM_OK) {
     allow_checkpoint(store, !store->read_only);
     sqlite3_set_authorizer(store->db, authorize, NULL);
@@ -1835,44 +1864,46 @@ static void make_immutable_uri(const char *full, char *uri) {
 
 /* A WAL file wants its -wal and -shm beside it. Where they cannot be made because nothing can be
 ** written there, and none was left, the file alone is the store and cannot change. */
-static int open_read_only(custmem *store, const char *full) {
+static int open_read_only(custmem *store, const char *full, enum place place) {
   char uri[3 * CUSTMEM_PATH_MAX + 32];
   int rc = connect(store, full, SQLITE_OPEN_READONLY);
   allow_checkpoint(store, 0);
-  if (rc == CUSTMEM_OK) rc = establish(store, 0);
+  if (rc == CUSTMEM_OK) rc = establish(store, place);
   if ((rc == CUSTMEM_IO || rc == CUSTMEM_READONLY) && is_sealed(full)) {
     disconnect(store);
     make_immutable_uri(full, uri);
     rc = connect(store, uri, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI);
-    if (rc == CUSTMEM_OK) rc = establish(store, 0);
+    if (rc == CUSTMEM_OK) rc = establish(store, place);
   }
   if (rc == CUSTMEM_READONLY)
     rc = fail(
       store, CUSTMEM_PERMISSION, "path",
-      "%s: its -wal cannot be used from here: copy the store "
-      "with custmem_backup",
-      full
+      "%s: its -wal cannot be used from here: copy the store with custmem_backup", full
     );
   return rc;
 }
 
+static int open_read_write(custmem *store, const char *full, enum place place) {
+  int left_wal = has_wal(full);
+  int rc = connect(store, full, SQLITE_OPEN_READWRITE);
+  allow_checkpoint(store, !left_wal);
+  return rc == CUSTMEM_OK ? establish(store, place) : rc;
+}
+
 static int open_file(custmem *store, const char *path) {
   char full[CUSTMEM_PATH_MAX + 1];
-  int exists = 0, left_wal;
+  enum place place = NOWHERE;
   int rc = resolve_path(store, path, full);
-  if (rc == CUSTMEM_OK) rc = look_at_path(store, full, &exists);
-  if (rc == CUSTMEM_OK && !exists && store->read_only)
-    rc = fail(store, CUSTMEM_NO_PATH, "path", "%s: no such file", full);
-  else if (rc == CUSTMEM_OK && !exists)
+  if (rc == CUSTMEM_OK) rc = look_at_path(store, full, &place);
+  if (rc == CUSTMEM_OK && place == NOWHERE) {
+    if (store->read_only) return fail(store, CUSTMEM_NO_PATH, "path", "%s: no such file", full);
     rc = create_file(store, full);
-  if (rc == CUSTMEM_EXISTS) rc = look_at_path(store, full, &exists);
-  if (rc == CUSTMEM_OK && store->read_only) return open_read_only(store, full);
+    /* Another process may have made it in between. */
+    if (rc == CUSTMEM_OK || rc == CUSTMEM_EXISTS) rc = look_at_path(store, full, &place);
+  }
   if (rc != CUSTMEM_OK) return rc;
-  left_wal = has_wal(full);
-  rc = connect(store, full, SQLITE_OPEN_READWRITE);
-  allow_checkpoint(store, !left_wal);
-  if (rc == CUSTMEM_OK) rc = establish(store, 0);
-  return rc;
+  return store->read_only ? open_read_only(store, full, place)
+                          : open_read_write(store, full, place);
 }
 
 static int open_store(custmem *store, const char *path, const custmem_options *options) {
@@ -1885,7 +1916,7 @@ static int open_store(custmem *store, const char *path, const custmem_options *o
   if (rc != CUSTMEM_OK) return rc;
   if (strcmp(path, ":memory:") == 0) {
     rc = connect(store, path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
-    if (rc == CUSTMEM_OK) rc = establish(store, 1);
+    if (rc == CUSTMEM_OK) rc = establish(store, MEMORY);
     return rc;
   }
   return open_file(store, path);

@@ -74,6 +74,13 @@ $(BUILD)/libcustmem.a: $(BUILD)/custmem.o $(BUILD)/sqlite3.o
 $(PROGRAM): $(BUILD)/shell.o $(BUILD)/custmem.o $(BUILD)/sqlite3.o
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
+## make shared       build/libcustmem.so: for other languages; SQLite's own symbols stay hidden in it
+.PHONY: shared
+shared: $(BUILD)/libcustmem.so
+$(BUILD)/libcustmem.so: custmem.c custmem.h sqlite3.c sqlite3.h Makefile | $(BUILD)
+	$(CC) $(CFLAGS) $(LDFLAGS) -std=c11 -fPIC -shared -fvisibility=hidden $(SQLITE_FLAGS) \
+	  '-DCUSTMEM_API=__attribute__((visibility("default")))' custmem.c sqlite3.c $(LDLIBS) -o $@
+
 # ---- Tests: one program a file; each can be run alone ----
 
 $(BUILD)/%.o: test/%.c test/test.h test/vfs_shim.h custmem.h sqlite3.h | $(BUILD)

@@ -3588,7 +3588,14 @@ static int report_fault(
   report->seq = seq;
   sqlite3_snprintf((int)sizeof report->subject, report->subject, "%s", subject);
   sqlite3_snprintf((int)sizeof report->detail, report->detail, "%s", detail);
-  return fail(store, is_anchor ? CUSTMEM_ANCHOR : CUSTMEM_BROKEN, "", "%s", detail);
+  return fail(store, is_anchor ? CUSTMEM_ANCHOR : CUSTMEM_BROKEN, "", "%s", report->detail);
+}
+
+/* What could not be read is a fault too: these calls are there to say so. */
+static int report_damage(custmem *store, custmem_report *report, const char *instructor_id) {
+  return report_fault(
+    store, report, CUSTMEM_FAULT_DATABASE, instructor_id, 0, "", store->errmsg
+  );
 }
 
 /* A chain being walked: where it stands, and what the rows of the table add up to. */
@@ -4025,6 +4032,7 @@ int custmem_check(custmem *store, custmem_report *report) {
   if (rc == CUSTMEM_OK) rc = check_customers(store, report);
   if (rc == CUSTMEM_OK) rc = check_linked_customers(store, report);
   if (rc == CUSTMEM_OK) rc = check_instructors(store, report);
+  if (rc == CUSTMEM_CORRUPT) rc = report_damage(store, report, "");
   end_read(store);
   return leave(store, rc);
 }

@@ -707,7 +707,7 @@ CUSTMEM_API int custmem_audit_head(
 /* What a verification or a check found wrong first. The values are fixed for ever. */
 enum custmem_fault {
   CUSTMEM_FAULT_NONE = 0,
-  CUSTMEM_FAULT_DATABASE = 1, /* SQLite's integrity check */
+  CUSTMEM_FAULT_DATABASE = 1, /* SQLite's integrity check, or what cannot be read */
   CUSTMEM_FAULT_SCHEMA = 2,   /* a table, index or trigger is not custmem's own */
   CUSTMEM_FAULT_STORE = 3,    /* the row that says what this store is */
   CUSTMEM_FAULT_KEY = 4,      /* a customer whose key is not what custmem_normalize makes */

@@ -1798,12 +1798,24 @@ static int prepare_control(custmem *store) {
   return rc;
 }
 
-static void disconnect(custmem *store) {
+static void finalize_statements(custmem *store) {
   size_t i;
   for (i = 0; i < STATEMENT_COUNT; i++) {
     sqlite3_finalize(store->statements[i]);
     store->statements[i] = NULL;
   }
+}
+
+/* Last of all: the authorizer expires what was prepared before it. The statements that end a
+** transaction are prepared anew here, since they must work when there is no memory left. */
+static int guard(custmem *store) {
+  finalize_statements(store);
+  sqlite3_set_authorizer(store->db, authorize, NULL);
+  return prepare_control(store);
+}
+
+static void disconnect(custmem *store) {
+  finalize_statements(store);
   sqlite3_close(store->db);
   store->db = NULL;
 }
@@ -1816,10 +1828,8 @@ static int establish(custmem *store, enum place place) {
   if (rc == CUSTMEM_OK) rc = have_schema(store);
   if (rc == CUSTMEM_OK) rc = read_store(store, &store->info);
   if (rc == CUSTMEM_OK) rc = use_wal(store, place);
-  if (rc == CUSTMEM_OK) {
-    allow_checkpoint(store, !store->read_only);
-    sqlite3_set_authorizer(store->db, authorize, NULL);
-  }
+  if (rc == CUSTMEM_OK) rc = guard(store);
+  if (rc == CUSTMEM_OK) allow_checkpoint(store, !store->read_only);
   return rc;
 }
 
@@ -1867,8 +1877,9 @@ static void make_immutable_uri(const char *full, char *uri) {
 static int open_read_only(custmem *store, const char *full, enum place place) {
   char uri[3 * CUSTMEM_PATH_MAX + 32];
   int rc = connect(store, full, SQLITE_OPEN_READONLY);
+  if (rc != CUSTMEM_OK) return rc;
   allow_checkpoint(store, 0);
-  if (rc == CUSTMEM_OK) rc = establish(store, place);
+  rc = establish(store, place);
   if ((rc == CUSTMEM_IO || rc == CUSTMEM_READONLY) && is_sealed(full)) {
     disconnect(store);
     make_immutable_uri(full, uri);
@@ -1886,8 +1897,9 @@ static int open_read_only(custmem *store, const char *full, enum place place) {
 static int open_read_write(custmem *store, const char *full, enum place place) {
   int left_wal = has_wal(full);
   int rc = connect(store, full, SQLITE_OPEN_READWRITE);
+  if (rc != CUSTMEM_OK) return rc;
   allow_checkpoint(store, !left_wal);
-  return rc == CUSTMEM_OK ? establish(store, place) : rc;
+  return establish(store, place);
 }
 
 static int open_file(custmem *store, const char *path) {
@@ -1922,25 +1934,32 @@ static int open_store(custmem *store, const char *path, const custmem_options *o
   return open_file(store, path);
 }
 
+/* Why opening failed, for a caller who gets no store to ask. */
+static void put_message(const custmem_options *options, const char *message) {
+  size_t size = strlen(message);
+  if (options == NULL || options->message == NULL || options->message_size == 0) return;
+  if (size >= options->message_size) size = options->message_size - 1;
+  memcpy(options->message, message, size);
+  options->message[size] = '\0';
+}
+
 int custmem_open(const char *path, const custmem_options *options, custmem **store) {
   custmem *opened;
   int rc;
   if (store != NULL) *store = NULL;
   if (options != NULL && !options_known(options)) return CUSTMEM_MISUSE;
   opened = sqlite3_malloc64(sizeof *opened);
-  if (opened == NULL) return CUSTMEM_NOMEM;
+  if (opened == NULL) {
+    put_message(options, custmem_strerror(CUSTMEM_NOMEM));
+    return CUSTMEM_NOMEM;
+  }
   memset(opened, 0, sizeof *opened);
   opened->magic = STORE_MAGIC;
   opened->owner = getpid();
   opened->errarg = "";
   rc = store != NULL ? open_store(opened, path, options) : fail_null(opened, "store");
   if (rc == CUSTMEM_OK) opened->errmsg[0] = '\0';
-  if (options != NULL && options->message != NULL && options->message_size > 0) {
-    size_t size = strlen(opened->errmsg);
-    if (size >= options->message_size) size = options->message_size - 1;
-    memcpy(options->message, opened->errmsg, size);
-    options->message[size] = '\0';
-  }
+  put_message(options, opened->errmsg);
   if (rc == CUSTMEM_OK) {
     *store = opened;
   } else {
@@ -3912,22 +3931,29 @@ int custmem_set_listener(
 
 /* ---- The whole store ----------------------------------------------------------------------- */
 
+/* SQLite's check reports a page that it could not read, or had no memory for, as if it were damage:
+** "unable to get the page. error code=266". Then the code is told, not the damage. */
+static int code_of_answer(const char *answer) {
+  static const char mark[] = "error code=";
+  const char *found = strstr(answer, mark);
+  int rc = found != NULL ? (int)strtol(found + sizeof mark - 1, NULL, 10) : SQLITE_CORRUPT;
+  return rc == SQLITE_NOMEM || (rc & 0xff) == SQLITE_IOERR ? rc : SQLITE_CORRUPT;
+}
+
 static int check_database(custmem *store, custmem_report *report) {
   sqlite3_stmt *stmt;
   char answer[CUSTMEM_MESSAGE_MAX + 1] = "";
-  int row, rc = statement(store, CHECK_DATABASE, &stmt, "");
+  int row, failure, rc = statement(store, CHECK_DATABASE, &stmt, "");
   if (rc == CUSTMEM_OK) rc = step(store, stmt, &row);
   if (rc == CUSTMEM_OK)
     sqlite3_snprintf(
       (int)sizeof answer, answer, "%s", (const char *)sqlite3_column_text(stmt, 0)
     );
   release(stmt);
-  if (rc == CUSTMEM_CORRUPT || (rc == CUSTMEM_OK && strcmp(answer, "ok") != 0))
-    rc = report_fault(
-      store, report, CUSTMEM_FAULT_DATABASE, "", 0, "",
-      answer[0] != '\0' ? answer : "the database cannot be read"
-    );
-  return rc;
+  if (rc != CUSTMEM_OK || strcmp(answer, "ok") == 0) return rc;
+  failure = code_of_answer(answer);
+  if (failure != SQLITE_CORRUPT) return fail(store, code_of_sqlite(failure), "", "%s", answer);
+  return report_fault(store, report, CUSTMEM_FAULT_DATABASE, "", 0, "", answer);
 }
 
 /* What was true when the store was opened, once more. */
@@ -4076,6 +4102,17 @@ static int write_copy(custmem *store, const char *full) {
   return code;
 }
 
+/* A copy that failed, and what SQLite left beside it. Nobody else knows its name yet. */
+static void remove_copy(const char *full) {
+  static const char *const suffixes[] = {"", "-journal", "-wal", "-shm"};
+  char name[CUSTMEM_PATH_MAX + sizeof "-journal"];
+  size_t i;
+  for (i = 0; i < COUNT_OF(suffixes); i++) {
+    sqlite3_snprintf((int)sizeof name, name, "%s%s", full, suffixes[i]);
+    unlink(name);
+  }
+}
+
 int custmem_backup(custmem *store, const char *path) {
   sqlite3_stmt *stmt = NULL;
   char full[CUSTMEM_PATH_MAX + 1];
@@ -4090,8 +4127,7 @@ int custmem_backup(custmem *store, const char *path) {
   if (rc == CUSTMEM_OK) rc = create_file(store, full);
   if (rc == CUSTMEM_OK) {
     rc = write_copy(store, full);
-    /* Nobody else knows this name yet. */
-    if (rc != CUSTMEM_OK) unlink(full);
+    if (rc != CUSTMEM_OK) remove_copy(full);
   }
   release(stmt);
   end_read(store);

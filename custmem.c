@@ -1732,17 +1732,20 @@ static int ask_for_wal(custmem *store, int *is_wal) {
   return rc == SQLITE_ROW ? SQLITE_OK : rc;
 }
 
-/* Memory databases have no WAL, and a reader takes what there is. SQLite does not wait for the lock
-** that the first change to WAL takes, so where several make a store at once, waiting is done here. */
+/* Memory databases have no WAL, and a reader takes what there is. SQLite waits for some, but not all,
+** of the locks that the first change to WAL takes; so where several make a store at once, all of the
+** waiting is done here, and SQLite does none. */
 static int use_wal(custmem *store, enum place place) {
   enum { PAUSE_MS = 5 };
   int is_wal, waited_ms, rc;
   if (place == MEMORY || store->read_only) return CUSTMEM_OK;
+  sqlite3_busy_timeout(store->db, 0);
   rc = ask_for_wal(store, &is_wal);
   for (waited_ms = 0; rc == SQLITE_BUSY && waited_ms < store->busy_timeout_ms;) {
     waited_ms += sqlite3_sleep(PAUSE_MS);
     rc = ask_for_wal(store, &is_wal);
   }
+  sqlite3_busy_timeout(store->db, store->busy_timeout_ms);
   if (rc != SQLITE_OK) return fail_sqlite(store, rc);
   if (!is_wal) return fail(store, CUSTMEM_IO, "path", "the file system does not support WAL");
   return CUSTMEM_OK;
@@ -1806,7 +1809,7 @@ static void finalize_statements(custmem *store) {
   }
 }
 
-/* Last of all: the authorizer expires what was prepared before it. The statements that end a
+/* Last of all: the authorizer, like any setting, expires what was prepared before it. The statements that end a
 ** transaction are prepared anew here, since they must work when there is no memory left. */
 static int guard(custmem *store) {
   finalize_statements(store);
@@ -1828,9 +1831,8 @@ static int establish(custmem *store, enum place place) {
   if (rc == CUSTMEM_OK) rc = have_schema(store);
   if (rc == CUSTMEM_OK) rc = read_store(store, &store->info);
   if (rc == CUSTMEM_OK) rc = use_wal(store, place);
-  if (rc == CUSTMEM_OK) rc = guard(store);
   if (rc == CUSTMEM_OK) allow_checkpoint(store, !store->read_only);
-  return rc;
+  return rc == CUSTMEM_OK ? guard(store) : rc;
 }
 
 /* Whether a -wal lies beside the file, or may. */

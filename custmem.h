@@ -63,7 +63,9 @@
 ** custmem_interrupt() alone may be called from any thread. A handle carried over fork() is
 ** refused with CUSTMEM_FORKED, even by custmem_close(): the child opens its own.
 **
-** Waiting. A call waits for another process's lock at most the store's busy timeout.
+** Waiting. A call waits for another process's lock at most the store's busy timeout. (Where others
+** hold the locks of the WAL's index, not the store's, for no reason that SQLite can see, it tries
+** for ten seconds of its own before it gives up.)
 **
 ** What the file cannot prevent: who can write the file can also drop a trigger, edit bytes, or put
 ** back an older copy. Opening refuses an altered schema, and custmem_check() and

@@ -607,6 +607,10 @@ static int fail_null(custmem *store, const char *arg) {
   return CUSTMEM_MISUSE;
 }
 
+static int fail_negative(custmem *store) {
+  return fail(store, CUSTMEM_MISUSE, "count", "count is negative");
+}
+
 static int code_of_sqlite(int rc) {
   switch (rc & 0xff) {
   case SQLITE_BUSY:
@@ -2684,6 +2688,48 @@ int custmem_customer_get(
   return leave(store, rc);
 }
 
+/* One customer of a page; an empty row where there is none. */
+static int get_into(
+  custmem *store,
+  text instructor,
+  const char *customer_id,
+  custmem_customer *customer
+) {
+  sqlite3_stmt *stmt;
+  text id;
+  int found, rc;
+  if (customer_id == NULL || customer_id[0] == '\0') return CUSTMEM_OK;
+  rc = take_customer_id(store, "customer_ids", customer_id, &id);
+  if (rc == CUSTMEM_OK) rc = statement(store, SELECT_CUSTOMER, &stmt, "tt", instructor, id);
+  return rc == CUSTMEM_OK ? step_customer(store, stmt, customer, &found) : rc;
+}
+
+int custmem_customer_get_many(
+  custmem *store,
+  const char *instructor_id,
+  const char *const *customer_ids,
+  int32_t count,
+  custmem_customer *customers
+) {
+  int32_t returned = count;
+  const page list = {"customers", customers, sizeof *customers, count, &returned};
+  text instructor;
+  int32_t i;
+  int rc = enter(store);
+  blank_page(&list);
+  if (rc != CUSTMEM_OK) return rc;
+  if (count == 0) return leave(store, CUSTMEM_OK);
+  if (count < 0) return leave(store, fail_negative(store));
+  if (customer_ids == NULL) return leave(store, fail_null(store, "customer_ids"));
+  if (customers == NULL) return leave(store, fail_null(store, "customers"));
+  rc = take_instructor(store, instructor_id, &instructor);
+  if (rc == CUSTMEM_OK) rc = begin_read(store);
+  for (i = 0; rc == CUSTMEM_OK && i < count; i++)
+    rc = get_into(store, instructor, customer_ids[i], &customers[i]);
+  end_read(store);
+  return leave_list(store, &list, rc);
+}
+
 int custmem_customer_find(
   custmem *store,
   const char *instructor_id,
@@ -3011,7 +3057,7 @@ int custmem_resolve_many(
   rc = enter(store);
   if (rc != CUSTMEM_OK) return rc;
   if (count == 0) return leave(store, CUSTMEM_OK);
-  if (count < 0) return leave(store, fail(store, CUSTMEM_MISUSE, "count", "count is negative"));
+  if (count < 0) return leave(store, fail_negative(store));
   if (queries == NULL) return leave(store, fail_null(store, "queries"));
   if (resolutions == NULL) return leave(store, fail_null(store, "resolutions"));
   return leave(store, resolve_page(store, instructor_id, queries, count, resolutions));

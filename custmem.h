@@ -398,6 +398,17 @@ CUSTMEM_API int custmem_customer_get(
   custmem_customer *customer /* OUT */
 );
 
+/* Reads the customers of a page of an inbox, all of one moment (CM-1 §5.3: no fetch for each row). An
+** id that is NULL, "" or no customer of this instructor's gives an empty row, in its place. Errors:
+** NO_INSTRUCTOR, TOO_LONG and BAD_TEXT (an id), MISUSE (a negative count); then all rows are empty. */
+CUSTMEM_API int custmem_customer_get_many(
+  custmem *store,
+  const char *instructor_id,
+  const char *const *customer_ids,
+  int32_t count,              /* 0 or more */
+  custmem_customer *customers /* OUT: `count` of them, in the order of the ids */
+);
+
 /* Reads one customer by channel and raw identifier (CM-1 §5.2 "customer by phone"). Errors:
 ** NO_INSTRUCTOR, EMPTY, TOO_LONG, BAD_TEXT, BAD_CHANNEL, BAD_IDENTIFIER, NO_CUSTOMER. */
 CUSTMEM_API int custmem_customer_find(

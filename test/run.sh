@@ -82,6 +82,19 @@ readme_program() {
   mkdir "$scratch/empty" && (cd "$scratch/empty" && ../readme) > "$scratch/printed" && diff "$scratch/expected" "$scratch/printed"
 }
 
+# Every test that the README's table of rules names is there, and the table has all its parts.
+readme_rules() {
+  for program in "$BUILD"/test_*; do
+    case $program in *.o) ;; *) "$program" --list ;; esac
+  done | cut -f 1,2 | tr '\t' '\n' | sort -u > "$scratch/tests"
+  sed -n '/^## The rules and their tests/,$p' README.md > "$scratch/rules"
+  [ "$(grep -c '^| CM-\|^| T[1-6]\|^| Phase' "$scratch/rules")" -ge 130 ] || return 1
+  grep -o '`test_[a-z]*`: [a-z0-9_, ]*' "$scratch/rules" | tr -c 'a-z0-9_\n' '\n' | grep . |
+    sort -u | comm -23 - "$scratch/tests" > "$scratch/missing"
+  cat "$scratch/missing"
+  [ ! -s "$scratch/missing" ]
+}
+
 # The program at the top of custmem.h likewise.
 header_program() {
   sed -n 's/^\*\*     //p' custmem.h | sed '/^}$/q' > "$scratch/header.c"
@@ -98,6 +111,7 @@ check old_sqlite_refused
 check calls_only_sqlite
 check header_program
 check readme_program
+check readme_rules
 
 for program in "$@"; do
   "$program" > "$log" 2>&1

@@ -1223,6 +1223,44 @@ static void run_outputs_and_lists(void) {
   RUN(two_handles_that_create_one_customer_get_the_same_one, "CM-1 §4.2; D-8");
 }
 
+/* What an inbox page needs: a name for each row, in one call. */
+TEST(the_customers_of_a_page_are_read_in_one_call) {
+  custmem *store = test_store(NULL);
+  custmem_customer rows[6], one;
+  const char *ids[6] = {NULL, "", "0190a5b0-0000-7000-8000-000000000000", NULL, NULL, NULL};
+  char long_id[CUSTMEM_UUID_SIZE + 2];
+  int i;
+  REQUIRE(store != NULL);
+  ids[0] = test_customer(store, "ada", "393331234567");
+  ids[3] = test_customer(store, "bob", "393331234567"); /* another's */
+  ids[5] = test_customer(store, "ada", "393337654321");
+  memset(rows, 0xAA, sizeof rows);
+  CHECK_INT(custmem_customer_get_many(store, "ada", ids, 6, rows), CUSTMEM_OK);
+  for (i = 0; i < 6; i += 5) {
+    CHECK_INT(custmem_customer_get(store, "ada", ids[i], &one), CUSTMEM_OK);
+    CHECK(memcmp(&rows[i], &one, sizeof one) == 0);
+  }
+  memset(&one, 0, sizeof one);
+  for (i = 1; i < 5; i++)
+    CHECK(memcmp(&rows[i], &one, sizeof one) == 0);
+  CHECK_INT(custmem_customer_get_many(store, "ada", NULL, 0, NULL), CUSTMEM_OK);
+  /* One bad id, and no row is filled in. */
+  memset(long_id, 'x', sizeof long_id);
+  long_id[CUSTMEM_UUID_SIZE + 1] = '\0';
+  ids[1] = long_id;
+  memset(rows, 0xAA, sizeof rows);
+  CHECK_INT(custmem_customer_get_many(store, "ada", ids, 6, rows), CUSTMEM_TOO_LONG);
+  CHECK_TEXT(custmem_errarg(store), "customer_ids");
+  CHECK(memcmp(&rows[0], &one, sizeof one) == 0);
+  CHECK_INT(custmem_customer_get_many(store, "ada", ids, -1, rows), CUSTMEM_MISUSE);
+  CHECK_INT(custmem_customer_get_many(store, NULL, ids, 1, rows), CUSTMEM_NO_INSTRUCTOR);
+  CHECK_INT(custmem_customer_get_many(store, "ada", NULL, 1, rows), CUSTMEM_MISUSE);
+  CHECK_INT(custmem_customer_get_many(store, "ada", ids, 1, NULL), CUSTMEM_MISUSE);
+  CHECK_INT(custmem_customer_get_many(NULL, "ada", ids, 1, rows), CUSTMEM_MISUSE);
+  CHECK(rows[0].id[0] == '\0');
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
 int main(int argc, char **argv) {
   test_init(argc, argv);
   run_creating();
@@ -1230,5 +1268,6 @@ int main(int argc, char **argv) {
   run_ids_and_display();
   run_scope();
   run_outputs_and_lists();
+  RUN(the_customers_of_a_page_are_read_in_one_call, "CM-1 §4.1, §5.3; D-8");
   return test_report();
 }

@@ -1427,6 +1427,36 @@ static void run_listener(void) {
   RUN(a_listener_may_read_and_can_change_nothing, "CM-2.1 §7; CM-2.3 §4.1; CM-2.5; D-7");
 }
 
+/* The audit says what was decided; it decides nothing. */
+TEST(an_altered_audit_changes_no_answer) {
+  const char *path = test_path("audit-decides-nothing.db");
+  custmem *store = test_store(path);
+  custmem_actor ada = test_human("ada");
+  custmem_resolution before[2], after[2];
+  custmem_query queries[2] = {
+    {"linked", "whatsapp", "393331234567", -1}, {"candidate", "whatsapp", "393331234567", -1}};
+  const char *anna;
+  sqlite3 *plain;
+  REQUIRE(store != NULL);
+  anna = test_customer(store, "ada", "393331234567");
+  CHECK_INT(custmem_link(store, &ada, "linked", anna, "r", -1, NULL, 0, NULL), CUSTMEM_OK);
+  CHECK_INT(custmem_resolve_many(store, "ada", queries, 2, before), CUSTMEM_OK);
+  plain = test_plain(path);
+  CHECK_INT(
+    test_sql(
+      plain, "DROP TRIGGER audit_events_delete; DROP TRIGGER audit_events_update;"
+             "DELETE FROM audit_events;"
+    ),
+    SQLITE_OK
+  );
+  sqlite3_close(plain);
+  CHECK_INT(custmem_resolve_many(store, "ada", queries, 2, after), CUSTMEM_OK);
+  CHECK_INT(after[0].outcome, CUSTMEM_LINKED);
+  CHECK_INT(after[1].outcome, CUSTMEM_CANDIDATE);
+  CHECK(memcmp(before, after, sizeof before) == 0);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
 int main(int argc, char **argv) {
   test_init(argc, argv);
   run_path();
@@ -1434,5 +1464,6 @@ int main(int argc, char **argv) {
   run_inbox();
   run_badge();
   run_listener();
+  RUN(an_altered_audit_changes_no_answer, "CM-2.5 never read to decide; CM-2.1 §3; D-7");
   return test_report();
 }

@@ -63,14 +63,14 @@
 ** custmem_interrupt() alone may be called from any thread. A handle carried over fork() is
 ** refused with CUSTMEM_FORKED, even by custmem_close(): the child opens its own.
 **
-** Waiting. A call waits for another process's lock at most the store's busy timeout. (Where others
-** hold the locks of the WAL's index, not the store's, for no reason that SQLite can see, it tries
-** for ten seconds of its own before it gives up.)
+** Waiting. A call waits for another process's lock at most the store's busy timeout. One exception:
+** where SQLite keeps losing the race for the WAL's index, it tries for ten seconds of its own.
 **
 ** What the file cannot prevent: who can write the file can also drop a trigger, edit bytes, or put
-** back an older copy. Opening refuses an altered schema, and custmem_check() and
-** custmem_audit_verify() show the rest; a cut-off tail or an older copy only shows against an
-** anchor (custmem_head) that was kept outside the file.
+** back an older copy. Opening refuses an altered schema; custmem_check() and custmem_audit_verify()
+** show an altered event or link. A cut-off tail with its links, a chain made anew, or an older copy
+** only shows against an anchor (custmem_head) that was kept outside the file. Nothing shows that a
+** customer's key was changed to another well-formed one: that table has no triggers (T1).
 **
 ** What is not in this file is not API.
 */
@@ -96,7 +96,7 @@ extern "C" {
 
 /* ---- Limits ---------------------------------------------------------------------------------
 ** In bytes of UTF-8, without the NUL that the fields of results have in addition. At the limit
-** works; one more is CUSTMEM_TOO_LONG (identifiers: CUSTMEM_REFUSED_TOO_LONG). */
+** works; one more is CUSTMEM_TOO_LONG (in custmem_normalize: CUSTMEM_REFUSED_TOO_LONG). */
 enum custmem_limits {
   CUSTMEM_PATH_MAX = 480,       /* the path of a store, its directory resolved */
   CUSTMEM_ID_MAX = 64,          /* ids of instructors, conversations and actors */

@@ -1609,8 +1609,10 @@ static void sweep(
   static reference ref;
   size_t i, k;
   for (i = 0; i < count; i++) {
+    int warmths;
     point.scenario = &scenarios[i];
-    for (point.warm = 0; point.warm <= !has(OPENS | LATE); point.warm++) {
+    warmths = has(OPENS | LATE) ? 1 : 2;
+    for (point.warm = 0; point.warm < warmths; point.warm++) {
       refer(&ref);
       for (k = 0; k < fault_count; k++)
         for (point.mode = ONCE; point.mode < MODES; point.mode++) {

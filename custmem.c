@@ -326,6 +326,7 @@ enum statement {
   COMMIT,
   ROLLBACK,
   HOLD,
+  HOLD_READ,
   SELECT_APPLICATION_ID,
   SELECT_USER_VERSION,
   SELECT_SCHEMA,
@@ -376,6 +377,9 @@ static const struct {
   /* Left on its row for the length of a transaction. SQLite forgets an interrupt when no statement
   ** runs: so one that comes between two statements is not lost. */
   [HOLD] = {CONTROL, "SELECT 1"},
+  /* For a read it takes the lock, too: one that is not to be had is waited for once, not by each
+  ** statement. (A write must not hold a reader's lock: its commit could then never checkpoint.) */
+  [HOLD_READ] = {CONTROL, "SELECT (SELECT 1 FROM main.sqlite_schema LIMIT 1)"},
 
   [SELECT_APPLICATION_ID] = {READ, "PRAGMA main.application_id"},
   [SELECT_USER_VERSION] = {READ, "PRAGMA main.user_version"},
@@ -953,23 +957,24 @@ static void roll_back(custmem *store) {
   sqlite3_stmt *stmt = store->statements[ROLLBACK];
   int rc = SQLITE_INTERRUPT;
   release(store->statements[HOLD]);
+  release(store->statements[HOLD_READ]);
   while (rc == SQLITE_INTERRUPT && !sqlite3_get_autocommit(store->db)) {
     rc = sqlite3_step(stmt);
     release(stmt);
   }
 }
 
-static int begin(custmem *store, enum statement how) {
+static int begin(custmem *store, enum statement how, enum statement held) {
   sqlite3_stmt *hold;
   int row, rc = run_control(store, how);
-  if (rc == CUSTMEM_OK) rc = prepared(store, HOLD, &hold);
+  if (rc == CUSTMEM_OK) rc = prepared(store, held, &hold);
   if (rc == CUSTMEM_OK) rc = step(store, hold, &row);
   if (rc != CUSTMEM_OK) roll_back(store);
   return rc;
 }
 
 static int begin_read(custmem *store) {
-  return begin(store, BEGIN_READ);
+  return begin(store, BEGIN_READ, HOLD_READ);
 }
 
 static void end_read(custmem *store) {
@@ -980,7 +985,7 @@ static int begin_write(custmem *store) {
   int rc;
   if (store->read_only)
     return fail(store, CUSTMEM_READONLY, "store", "the store was opened read-only");
-  rc = begin(store, BEGIN_WRITE);
+  rc = begin(store, BEGIN_WRITE, HOLD);
   store->writing = rc == CUSTMEM_OK;
   return rc;
 }
@@ -1796,7 +1801,8 @@ static int authorize(
 }
 
 static int prepare_control(custmem *store) {
-  static const enum statement control[] = {BEGIN_READ, BEGIN_WRITE, COMMIT, ROLLBACK, HOLD};
+  static const enum statement control[] = {BEGIN_READ, BEGIN_WRITE, COMMIT,
+                                           ROLLBACK,   HOLD,        HOLD_READ};
   sqlite3_stmt *stmt;
   size_t i;
   int rc = CUSTMEM_OK;

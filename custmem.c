@@ -411,10 +411,11 @@ static const struct {
            " ON link.conversation_id = ?2"
            " LEFT JOIN main.customers AS customer"
            " ON customer.id = link.customer_id AND customer.instructor_id = ?1"},
-  /* The second row is what tells "exactly one" from "more than one". */
+  /* The second row is what tells "exactly one" from "more than one". BETWEEN, since SQLite looks for
+  ** no second row where all columns of a unique index are equal. */
   [RESOLVE_IDENTITY] =
     {READ, "SELECT id FROM main.customers WHERE normalized_identifier = ?3 AND channel = ?2"
-           " AND instructor_id = ?1 LIMIT 2"},
+           " AND instructor_id BETWEEN ?1 AND ?1 LIMIT 2"},
 
   [SELECT_LINK] =
     {READ, "SELECT instructor_id = ?1, customer_id FROM main.conversation_links"

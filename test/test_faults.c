@@ -418,10 +418,13 @@ static void say(char *text, const char *format, ...) {
   va_end(arguments);
 }
 
-/* SQLite calls this for every connection that it opens. */
+static int meeting;
+
+/* SQLite calls this for every connection that it opens; those that open_with opens are met, and not a
+** backup's. */
 static int meet_connection(sqlite3 *db, char **message, const void *api) {
   (void)message, (void)api;
-  world.db = db;
+  if (meeting) world.db = db;
   return SQLITE_OK;
 }
 
@@ -455,6 +458,7 @@ static int random_bytes(uint8_t *bytes, size_t size, void *ctx) {
 static int open_with(const char *path, int read_only, int exclusive, custmem **store) {
   custmem_options options;
   char *message = world.open_message;
+  sqlite3 *kept = world.db; /* a copy's connection is not the one under test */
   int rc;
   strcpy(message, "stale");
   custmem_options_init(&options);
@@ -464,8 +468,11 @@ static int open_with(const char *path, int read_only, int exclusive, custmem **s
   options.exclusive = exclusive;
   options.message = message;
   options.message_size = sizeof world.open_message;
+  meeting = 1;
   rc = custmem_open(path, &options, store);
+  meeting = 0;
   if (*store != NULL) sqlite3_wal_autocheckpoint(world.db, world.checkpoint_pages);
+  if (strcmp(path, world.path) != 0 && strcmp(path, ":memory:") != 0) world.db = kept;
   say(world.answer, "store %s\n", *store != NULL ? "open" : "NULL");
   say(
     world.answer, "message %s\n",

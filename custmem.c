@@ -335,9 +335,9 @@ enum statement {
   UPDATE_CUSTOMER_DISPLAY,
   SELECT_CUSTOMER,
   SELECT_CUSTOMER_BY_KEY,
+  HAS_CUSTOMER,
   SELECT_CUSTOMERS,
-  RESOLVE_LINK,
-  RESOLVE_IDENTITY,
+  RESOLVE,
   SELECT_LINK,
   INSERT_LINK,
   UPDATE_LINK,
@@ -398,24 +398,27 @@ static const struct {
   [SELECT_CUSTOMER_BY_KEY] =
     {READ, "SELECT " CUSTOMER_COLUMNS " FROM main.customers"
            " WHERE normalized_identifier = ?3 AND channel = ?2 AND instructor_id = ?1"},
+  /* The index alone answers. */
+  [HAS_CUSTOMER] =
+    {READ, "SELECT 1 FROM main.customers INDEXED BY customers_owner"
+           " WHERE id = ?2 AND instructor_id = ?1"},
   [SELECT_CUSTOMERS] =
     {READ, "SELECT " CUSTOMER_COLUMNS " FROM main.customers INDEXED BY customers_owner"
            " WHERE instructor_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3"},
 
-  /* Always one row, so that the statement, and with it the read transaction, stays open while
-  ** RESOLVE_IDENTITY looks: both see one moment. */
-  [RESOLVE_LINK] =
-    {READ, "SELECT link.instructor_id = ?1, link.customer_id, customer.id"
-           " FROM (SELECT 1)"
-           " LEFT JOIN main.conversation_links AS link"
-           " ON link.conversation_id = ?2"
-           " LEFT JOIN main.customers AS customer"
-           " ON customer.id = link.customer_id AND customer.instructor_id = ?1"},
-  /* The second row is what tells "exactly one" from "more than one". BETWEEN, since SQLite looks for
-  ** no second row where all columns of a unique index are equal. */
-  [RESOLVE_IDENTITY] =
-    {READ, "SELECT id FROM main.customers WHERE normalized_identifier = ?3 AND channel = ?2"
-           " AND instructor_id BETWEEN ?1 AND ?1 LIMIT 2"},
+  /* The conversation's link, if it has one, then the customers with the key; first, `enum found`.
+  ** One statement is one read transaction: both steps see one moment. The keys are looked for only
+  ** if they are stepped to, and the second of them is what tells "exactly one" from "more than one".
+  ** BETWEEN, since SQLite looks for no second row where all columns of a unique index are equal. */
+  [RESOLVE] =
+    {READ, "SELECT CASE WHEN link.instructor_id <> ?1 THEN 0"
+           " WHEN link.customer_id IS NULL THEN 1 ELSE 2 END, customer.id"
+           " FROM main.conversation_links AS link LEFT JOIN main.customers AS customer"
+           " ON customer.id = link.customer_id AND customer.instructor_id = ?1"
+           " WHERE link.conversation_id = ?2"
+           " UNION ALL SELECT 3, id FROM main.customers"
+           " WHERE normalized_identifier = ?4 AND channel = ?3"
+           " AND instructor_id BETWEEN ?1 AND ?1"},
 
   [SELECT_LINK] =
     {READ, "SELECT instructor_id = ?1, customer_id FROM main.conversation_links"
@@ -493,6 +496,11 @@ typedef struct text {
 } text;
 
 static const text NO_TEXT = {NULL, 0};
+
+static text text_of(const char *string) {
+  text value = {string, (int)strlen(string)};
+  return value;
+}
 
 /* magic, owner     that the handle is one, is open, and is this process's
 ** db, statements   the connection; each statement is prepared when it is first used
@@ -722,8 +730,27 @@ static int is_all_blank(text value) {
   return 1;
 }
 
+/* Whether eight bytes are all ASCII that shows or a space, as nearly every text's are: none has its
+** high bit set, falls below 0 without 0x20, or reaches 0x80 with one more. */
+static int are_plain(const char *bytes) {
+  const uint64_t ones = UINT64_C(0x0101010101010101);
+  uint64_t eight;
+  memcpy(&eight, bytes, sizeof eight);
+  return ((eight | (eight - 0x20 * ones) | (eight + ones)) & (0x80 * ones)) == 0;
+}
+
+/* Eight bytes at a time, the last eight perhaps twice. */
+static int is_plain(text value) {
+  int i;
+  if (value.size < 8) return 0;
+  for (i = 0; i + 8 < value.size; i += 8)
+    if (!are_plain(value.bytes + i)) return 0;
+  return are_plain(value.bytes + value.size - 8);
+}
+
 static int is_clean(text value, enum layout layout) {
   const char *at = value.bytes, *end = value.bytes + value.size;
+  if (is_plain(value)) return 1;
   while (at < end) {
     uint32_t c = next_code_point(&at, end);
     int breaks = layout == PROSE && (c == '\t' || c == '\n' || c == '\r');
@@ -1163,22 +1190,21 @@ static void sha256_block(uint32_t state[8], const unsigned char block[64]) {
     0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7,
     0xc67178f2};
-  uint32_t w[64], a = state[0], b = state[1], c = state[2], d = state[3], e = state[4],
-                  f = state[5], g = state[6], h = state[7];
+  uint32_t w[64 + 16], a = state[0], b = state[1], c = state[2], d = state[3], e = state[4],
+                       f = state[5], g = state[6], h = state[7];
   size_t i;
   for (i = 0; i < 16; i++)
     w[i] = (uint32_t)block[4 * i] << 24 | (uint32_t)block[4 * i + 1] << 16 |
            (uint32_t)block[4 * i + 2] << 8 | block[4 * i + 3];
-  for (i = 16; i < 64; i++) {
-    uint32_t x = w[i - 15], y = w[i - 2];
-    w[i] = w[i - 16] + w[i - 7] + (rotate_right(x, 7) ^ rotate_right(x, 18) ^ x >> 3) +
-           (rotate_right(y, 17) ^ rotate_right(y, 19) ^ y >> 10);
-  }
+  /* Each round also makes the word of sixteen rounds later: its sums do not wait for the round's. */
   for (i = 0; i < 64; i++) {
     uint32_t t1 = h + (rotate_right(e, 6) ^ rotate_right(e, 11) ^ rotate_right(e, 25)) +
-                  ((e & f) ^ (~e & g)) + k[i] + w[i];
+                  (g ^ (e & (f ^ g))) + k[i] + w[i];
     uint32_t t2 = (rotate_right(a, 2) ^ rotate_right(a, 13) ^ rotate_right(a, 22)) +
-                  ((a & b) ^ (a & c) ^ (b & c));
+                  ((a & b) | (c & (a | b)));
+    uint32_t x = w[i + 1], y = w[i + 14];
+    w[i + 16] = w[i] + w[i + 9] + (rotate_right(x, 7) ^ rotate_right(x, 18) ^ x >> 3) +
+                (rotate_right(y, 17) ^ rotate_right(y, 19) ^ y >> 10);
     h = g, g = f, f = e, e = d + t1, d = c, c = b, b = a, a = t1 + t2;
   }
   state[0] += a, state[1] += b, state[2] += c, state[3] += d;
@@ -2170,9 +2196,15 @@ static int is_text(text value, const char *word) {
   return (size_t)value.size == strlen(word) && memcmp(value.bytes, word, strlen(word)) == 0;
 }
 
+/* A byte that is a character by itself, and shows. */
+static int is_graphic(char c) {
+  return c > ' ' && c <= '~';
+}
+
 /* Without the spaces and marks on both sides. */
 static text trim(text value) {
   const char *at = value.bytes, *end = at + value.size, *first = end, *last = end;
+  if (value.size > 0 && is_graphic(at[0]) && is_graphic(end[-1])) return value;
   while (at < end) {
     const char *start = at;
     if (!is_space_or_mark(next_code_point(&at, end))) {
@@ -2270,6 +2302,7 @@ static int phone_number(text raw, char *key) {
   phone_reader phone;
   text digits;
   const char *at = raw.bytes, *end = raw.bytes + raw.size;
+  if (count_while(raw, is_digit) == raw.size && raw.size > 0) return phone_digits(raw, key);
   phone.count = phone.plus = phone.waiting = 0;
   phone.group = -1;
   if (is_withheld(raw)) return CUSTMEM_REFUSED_WITHHELD;
@@ -2504,6 +2537,20 @@ static int take_raw(const char *raw, int64_t raw_size, text *out) {
   return trim(*out).size == 0 ? CUSTMEM_REFUSED_MISSING : CUSTMEM_ACCEPTED;
 }
 
+/* By a rule that was found. */
+static int normalize_by(
+  rule *normalize,
+  const char *raw,
+  int64_t raw_size,
+  char normalized[CUSTMEM_IDENTIFIER_MAX + 1]
+) {
+  text checked;
+  int refusal = take_raw(raw, raw_size, &checked);
+  if (refusal == CUSTMEM_ACCEPTED) refusal = normalize(checked, normalized);
+  if (refusal != CUSTMEM_ACCEPTED) normalized[0] = '\0';
+  return refusal;
+}
+
 int custmem_normalize(
   const char *channel,
   const char *raw,
@@ -2512,13 +2559,11 @@ int custmem_normalize(
 ) {
   char key[CUSTMEM_IDENTIFIER_MAX + 1];
   rule *normalize = NULL;
-  text checked = NO_TEXT;
-  int refusal = CUSTMEM_REFUSED_BAD_CHANNEL;
-  if (channel != NULL) refusal = find_rule(channel, &normalize);
-  if (refusal == CUSTMEM_ACCEPTED) refusal = take_raw(raw, raw_size, &checked);
-  if (refusal == CUSTMEM_ACCEPTED) refusal = normalize(checked, key);
-  if (normalized != NULL) strcpy(normalized, refusal == CUSTMEM_ACCEPTED ? key : "");
-  return refusal;
+  int refusal = channel != NULL ? find_rule(channel, &normalize) : CUSTMEM_REFUSED_BAD_CHANNEL;
+  if (normalized == NULL) normalized = key;
+  normalized[0] = '\0';
+  return refusal == CUSTMEM_ACCEPTED ? normalize_by(normalize, raw, raw_size, normalized)
+                                     : refusal;
 }
 
 /* ---- Customers ----------------------------------------------------------------------------- */
@@ -2551,8 +2596,7 @@ static int take_key(
       store, CUSTMEM_BAD_IDENTIFIER, "raw_identifier", "raw_identifier: %s",
       custmem_refusal_text(refusal)
     );
-  checked_key->bytes = key;
-  checked_key->size = (int)strlen(key);
+  *checked_key = text_of(key);
   return CUSTMEM_OK;
 }
 
@@ -2610,6 +2654,15 @@ static int find_by_id(
   sqlite3_stmt *stmt;
   int found = 0, rc = statement(store, SELECT_CUSTOMER, &stmt, "tt", instructor, id);
   if (rc == CUSTMEM_OK) rc = step_customer(store, stmt, customer, &found);
+  if (rc == CUSTMEM_OK && !found) rc = fail_no_customer(store, arg);
+  return rc;
+}
+
+static int has_customer(custmem *store, const char *arg, text instructor, text id) {
+  sqlite3_stmt *stmt;
+  int found = 0, rc = statement(store, HAS_CUSTOMER, &stmt, "tt", instructor, id);
+  if (rc == CUSTMEM_OK) rc = step(store, stmt, &found);
+  release(stmt);
   if (rc == CUSTMEM_OK && !found) rc = fail_no_customer(store, arg);
   return rc;
 }
@@ -2840,7 +2893,7 @@ static const named OUTCOMES[] = {
 #define UNRESOLVED "conversation.customer_unresolved"
 #define SKIPPED    "conversation.customer_resolution_skipped"
 
-/* The sentence of a why is the conceptual event that it makes. */
+/* In the order of the enum. The sentence of a why is the conceptual event that it makes. */
 static const named WHYS[] = {
   {CUSTMEM_WHY_EXPLICIT_LINK, "explicit_link", RESOLVED},
   {CUSTMEM_WHY_ONE_MATCH, "one_match", RESOLVED},
@@ -2870,91 +2923,103 @@ static void conclude(custmem_resolution *resolution, int outcome, int step_numbe
   resolution->why = why;
   resolution->rules_version = CUSTMEM_RULES_VERSION;
   if (outcome == CUSTMEM_UNLINKED) resolution->customer_id[0] = '\0';
-  strcpy(resolution->event_name, find_named(WHYS, COUNT_OF(WHYS), why)->sentence);
+  strcpy(resolution->event_name, WHYS[why].sentence);
 }
 
-/* Before anything is known: the answer that stays if anything fails. */
-static void start_unlinked(custmem_resolution *resolution, int why) {
-  memset(resolution, 0, sizeof *resolution);
-  conclude(resolution, CUSTMEM_UNLINKED, 3, why);
+/* Before anything is known: the answers that stay if anything fails. */
+static void start_all(custmem_resolution *resolutions, int32_t count, int why) {
+  int32_t i;
+  if (resolutions == NULL || count < 1) return;
+  memset(resolutions, 0, (size_t)count * sizeof *resolutions);
+  for (i = 0; i < count; i++)
+    conclude(&resolutions[i], CUSTMEM_UNLINKED, 3, why);
 }
 
-/* Step 1. *next says whether step 2 is to be tried. The statement is left on its row, for the
-** caller to release. */
-static int resolve_link(
-  custmem *store,
-  text instructor,
-  text conversation,
-  sqlite3_stmt **stmt,
-  custmem_resolution *resolution,
-  int *next
-) {
-  int row, rc = statement(store, RESOLVE_LINK, stmt, "tt", instructor, conversation);
-  *next = 0;
-  if (rc == CUSTMEM_OK) rc = step(store, *stmt, &row);
-  if (rc != CUSTMEM_OK) return rc;
-  if (sqlite3_column_type(*stmt, 0) != SQLITE_NULL && sqlite3_column_int(*stmt, 0) == 0) {
-    conclude(resolution, CUSTMEM_UNLINKED, 3, CUSTMEM_WHY_OTHER_INSTRUCTOR);
-  } else if (sqlite3_column_type(*stmt, 1) == SQLITE_NULL) {
-    *next = 1;
-  } else {
-    row_reader reader = read_row(*stmt);
-    reader.column = 2;
-    read_text(&reader, resolution->customer_id, sizeof resolution->customer_id);
-    rc = row_code(store, &reader, "a link to nobody");
-    if (rc == CUSTMEM_OK) conclude(resolution, CUSTMEM_LINKED, 1, CUSTMEM_WHY_EXPLICIT_LINK);
-  }
+/* What a row of RESOLVE is: another instructor's conversation, an unlinked one, a link, or a
+** customer with the key. */
+enum found { FOUND_OTHERS, FOUND_UNLINKED, FOUND_LINK, FOUND_KEY };
+
+/* A page that is being resolved: the statement, with the instructor bound; and the last query's
+** channel, mostly the next one's too: its rule is found, and its name bound, once. */
+typedef struct resolver {
+  sqlite3_stmt *stmt;
+  const char *channel;
+  rule *normalize;
+  int refusal;
+} resolver;
+
+static int bind_text(custmem *store, sqlite3_stmt *stmt, int parameter, text value) {
+  int rc = sqlite3_bind_text(stmt, parameter, value.bytes, value.size, SQLITE_STATIC);
+  return rc == SQLITE_OK ? CUSTMEM_OK : fail_sqlite(store, rc);
+}
+
+static int bind_channel(custmem *store, resolver *rows, const char *channel) {
+  text name = NO_TEXT;
+  int rc = CUSTMEM_OK;
+  if (channel != NULL && rows->channel != NULL && strcmp(channel, rows->channel) == 0)
+    return rc;
+  rows->refusal = CUSTMEM_REFUSED_BAD_CHANNEL;
+  if (channel != NULL) rows->refusal = find_rule(channel, &rows->normalize);
+  if (rows->refusal == CUSTMEM_ACCEPTED) name = text_of(channel);
+  rc = bind_text(store, rows->stmt, 3, name);
+  rows->channel = rc == CUSTMEM_OK ? channel : NULL;
   return rc;
 }
 
-/* The why of an identifier that made no key. */
-static int why_refused(int refusal) {
-  switch (refusal) {
-  case CUSTMEM_REFUSED_MISSING:
-    return CUSTMEM_WHY_NO_IDENTIFIER;
-  case CUSTMEM_REFUSED_BAD_CHANNEL:
-  case CUSTMEM_REFUSED_UNKNOWN_CHANNEL:
-    return CUSTMEM_WHY_BAD_CHANNEL;
-  default:
-    return CUSTMEM_WHY_REFUSED;
-  }
+/* An identifier that makes no key is bound as NULL, which no customer has. */
+static int bind_query(
+  custmem *store,
+  resolver *rows,
+  const custmem_query *query,
+  custmem_resolution *resolution
+) {
+  char *normalized = resolution->normalized_identifier;
+  text conversation, key = NO_TEXT;
+  int rc = take_id(store, "conversation_id", query->conversation_id, &conversation);
+  if (rc == CUSTMEM_OK) rc = bind_channel(store, rows, query->channel);
+  if (rc != CUSTMEM_OK) return rc;
+  resolution->refusal = rows->refusal;
+  if (rows->refusal == CUSTMEM_ACCEPTED)
+    resolution->refusal =
+      normalize_by(rows->normalize, query->raw_identifier, query->raw_size, normalized);
+  if (resolution->refusal == CUSTMEM_ACCEPTED) key = text_of(normalized);
+  rc = bind_text(store, rows->stmt, 2, conversation);
+  if (rc == CUSTMEM_OK) rc = bind_text(store, rows->stmt, 4, key);
+  return rc;
+}
+
+/* The customer of a row of RESOLVE. */
+static int read_found(
+  custmem *store,
+  sqlite3_stmt *stmt,
+  const char *what,
+  custmem_resolution *resolution
+) {
+  row_reader row = read_row(stmt);
+  row.column = 1;
+  read_text(&row, resolution->customer_id, sizeof resolution->customer_id);
+  return row_code(store, &row, what);
+}
+
+/* Step 1. */
+static int resolve_link(custmem *store, sqlite3_stmt *stmt, custmem_resolution *resolution) {
+  int rc = read_found(store, stmt, "a link to nobody", resolution);
+  if (rc == CUSTMEM_OK) conclude(resolution, CUSTMEM_LINKED, 1, CUSTMEM_WHY_EXPLICIT_LINK);
+  return rc;
 }
 
 /* Step 2: exactly one customer with the key, or none. */
 static int resolve_identity(
   custmem *store,
-  text instructor,
-  const custmem_query *query,
+  sqlite3_stmt *stmt,
+  int found,
   custmem_resolution *resolution
 ) {
-  sqlite3_stmt *stmt;
-  text key, channel;
-  int found = 0, another = 0, rc;
-  int refusal = custmem_normalize(
-    query->channel, query->raw_identifier, query->raw_size, resolution->normalized_identifier
-  );
-  if (refusal != CUSTMEM_ACCEPTED) {
-    int why = why_refused(refusal);
-    if (why != CUSTMEM_WHY_NO_IDENTIFIER) resolution->refusal = refusal;
-    conclude(resolution, CUSTMEM_UNLINKED, 3, why);
-    return CUSTMEM_OK;
-  }
-  channel.bytes = query->channel;
-  channel.size = (int)strlen(query->channel);
-  key.bytes = resolution->normalized_identifier;
-  key.size = (int)strlen(key.bytes);
-  rc = statement(store, RESOLVE_IDENTITY, &stmt, "ttt", instructor, channel, key);
-  if (rc == CUSTMEM_OK) rc = step(store, stmt, &found);
-  if (rc == CUSTMEM_OK && found) {
-    row_reader reader = read_row(stmt);
-    read_text(&reader, resolution->customer_id, sizeof resolution->customer_id);
-    rc = row_code(store, &reader, "a customer");
-    if (rc == CUSTMEM_OK) rc = step(store, stmt, &another);
-  }
-  release(stmt);
-  if (rc != CUSTMEM_OK)
-    conclude(resolution, CUSTMEM_UNLINKED, 3, CUSTMEM_WHY_LOOKUP_FAILED);
-  else if (another)
+  int another = 0, rc = CUSTMEM_OK;
+  if (found) rc = read_found(store, stmt, "a customer", resolution);
+  if (found && rc == CUSTMEM_OK) rc = step(store, stmt, &another);
+  if (rc != CUSTMEM_OK) return rc;
+  if (another)
     conclude(resolution, CUSTMEM_UNLINKED, 3, CUSTMEM_WHY_MANY_MATCHES);
   else if (found)
     conclude(resolution, CUSTMEM_CANDIDATE, 2, CUSTMEM_WHY_ONE_MATCH);
@@ -2963,27 +3028,60 @@ static int resolve_identity(
   return rc;
 }
 
-/* One conversation, within one read transaction: the one that is open, or that of step 1's
-** statement, which stays on its row until step 2 is done. */
-static int resolve_one(
-  custmem *store,
-  text instructor,
-  const custmem_query *query,
-  custmem_resolution *resolution
-) {
-  sqlite3_stmt *stmt = NULL;
-  text conversation;
-  int next = 0, rc;
-  start_unlinked(resolution, CUSTMEM_WHY_LOOKUP_FAILED);
-  rc = take_id(store, "conversation_id", query->conversation_id, &conversation);
-  if (rc == CUSTMEM_OK)
-    rc = resolve_link(store, instructor, conversation, &stmt, resolution, &next);
-  if (rc == CUSTMEM_OK && next) rc = resolve_identity(store, instructor, query, resolution);
-  release(stmt);
+/* Step 2, of an identifier that made no key. */
+static void conclude_refused(custmem_resolution *resolution) {
+  int why = CUSTMEM_WHY_REFUSED, refusal = resolution->refusal;
+  if (refusal == CUSTMEM_REFUSED_MISSING) {
+    resolution->refusal = 0;
+    why = CUSTMEM_WHY_NO_IDENTIFIER;
+  } else if (refusal == CUSTMEM_REFUSED_BAD_CHANNEL || refusal == CUSTMEM_REFUSED_UNKNOWN_CHANNEL) {
+    why = CUSTMEM_WHY_BAD_CHANNEL;
+  }
+  conclude(resolution, CUSTMEM_UNLINKED, 3, why);
+}
+
+/* For an answer in which the identifier had no part. */
+static void forget_identifier(custmem_resolution *resolution) {
+  resolution->refusal = 0;
+  resolution->normalized_identifier[0] = '\0';
+}
+
+/* Steps to the row that decides, and settles the resolution by it. */
+static int look_up(custmem *store, sqlite3_stmt *stmt, custmem_resolution *resolution) {
+  int row, found = FOUND_KEY, rc = step(store, stmt, &row);
+  if (rc == CUSTMEM_OK && row) found = sqlite3_column_int(stmt, 0);
+  if (rc == CUSTMEM_OK && found == FOUND_UNLINKED) rc = step(store, stmt, &row);
+  if (rc != CUSTMEM_OK) return rc;
+  if (found == FOUND_OTHERS || found == FOUND_LINK) forget_identifier(resolution);
+  if (found == FOUND_OTHERS)
+    conclude(resolution, CUSTMEM_UNLINKED, 3, CUSTMEM_WHY_OTHER_INSTRUCTOR);
+  else if (found == FOUND_LINK)
+    rc = resolve_link(store, stmt, resolution);
+  else if (resolution->refusal != CUSTMEM_ACCEPTED)
+    conclude_refused(resolution);
+  else
+    rc = resolve_identity(store, stmt, row, resolution);
   return rc;
 }
 
-/* The first failure is the call's; the others are still resolved. */
+static int resolve_one(
+  custmem *store,
+  resolver *rows,
+  const custmem_query *query,
+  custmem_resolution *resolution
+) {
+  int rc = bind_query(store, rows, query, resolution);
+  if (rc == CUSTMEM_OK) rc = look_up(store, rows->stmt, resolution);
+  if (rc != CUSTMEM_OK) {
+    forget_identifier(resolution);
+    conclude(resolution, CUSTMEM_UNLINKED, 3, CUSTMEM_WHY_LOOKUP_FAILED);
+  }
+  sqlite3_reset(rows->stmt);
+  return rc;
+}
+
+/* The first failure is the call's, and the others are still resolved: unless it ended the page's
+** transaction, for what comes after would be of another moment. */
 static int resolve_each(
   custmem *store,
   text instructor,
@@ -2993,22 +3091,19 @@ static int resolve_each(
 ) {
   char message[sizeof store->errmsg];
   const char *arg = "";
-  int rc = CUSTMEM_OK;
+  resolver rows = {NULL, NULL, NULL, CUSTMEM_REFUSED_BAD_CHANNEL};
+  int first = CUSTMEM_OK, rc = statement(store, RESOLVE, &rows.stmt, "t", instructor);
   int32_t i;
-  for (i = 0; i < count; i++) {
-    int one = resolve_one(store, instructor, &queries[i], &resolutions[i]);
-    if (one == CUSTMEM_OK || rc != CUSTMEM_OK) continue;
-    rc = one;
+  if (rc != CUSTMEM_OK) return rc;
+  for (i = 0; i < count && (i == 0 || !sqlite3_get_autocommit(store->db)); i++) {
+    rc = resolve_one(store, &rows, &queries[i], &resolutions[i]);
+    if (rc == CUSTMEM_OK || first != CUSTMEM_OK) continue;
+    first = rc;
     arg = store->errarg;
     memcpy(message, store->errmsg, sizeof message);
   }
-  return rc == CUSTMEM_OK ? CUSTMEM_OK : fail(store, rc, arg, "%s", message);
-}
-
-static void start_all(custmem_resolution *resolutions, int32_t count, int why) {
-  int32_t i;
-  for (i = 0; resolutions != NULL && i < count; i++)
-    start_unlinked(&resolutions[i], why);
+  release(rows.stmt);
+  return first == CUSTMEM_OK ? CUSTMEM_OK : fail(store, first, arg, "%s", message);
 }
 
 /* One conversation needs no transaction of its own: its statement is one. */
@@ -3238,13 +3333,14 @@ static int read_chain_end(
   sqlite3_stmt *stmt;
   int row = 0, rc = statement(store, SELECT_LAST_EVENT, &stmt, "t", instructor);
   *seq = 0;
-  hash_of_empty_chain(store->info.id, instructor, hash);
   if (rc == CUSTMEM_OK) rc = step(store, stmt, &row);
   if (rc == CUSTMEM_OK && row) {
     row_reader reader = read_row(stmt);
     *seq = read_int(&reader);
     read_hash(&reader, hash);
     rc = row_code(store, &reader, "a last audit event");
+  } else {
+    hash_of_empty_chain(store->info.id, instructor, hash);
   }
   release(stmt);
   return rc;
@@ -3284,10 +3380,9 @@ static int insert_event(
   unsigned char hash[HASH_BYTES]
 ) {
   sqlite3_stmt *stmt;
-  text name = {event->event_name, (int)strlen(event->event_name)};
-  text actor_type = {actor_type_name(event->actor_type), 0};
+  text name = text_of(event->event_name);
+  text actor_type = text_of(actor_type_name(event->actor_type));
   int rc;
-  actor_type.size = (int)strlen(actor_type.bytes);
   hash_of_event(event, hash);
   to_hex(hash, HASH_BYTES, event->hash);
   rc = statement(
@@ -3322,13 +3417,12 @@ static int make_change(
   link_row *link,
   custmem_event *event
 ) {
-  custmem_customer customer;
   unsigned char hash[HASH_BYTES];
   int64_t seq;
   int rc = read_link(store, asked, link);
   if (rc == CUSTMEM_OK) rc = judge(store, asked, link);
   if (rc == CUSTMEM_OK && asked->verb != UNLINK)
-    rc = find_by_id(store, next_name(asked->verb), asked->instructor, asked->next, &customer);
+    rc = has_customer(store, next_name(asked->verb), asked->instructor, asked->next);
   if (rc == CUSTMEM_OK) rc = read_chain_end(store, asked->instructor, &seq, hash);
   if (rc == CUSTMEM_OK) rc = make_event(store, asked, seq + 1, event);
   if (rc == CUSTMEM_OK) rc = insert_event(store, asked, event, hash);
@@ -3626,22 +3720,24 @@ static uint64_t sip_hash(const uint64_t key[2], const uint64_t *words, size_t co
   return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
+/* The texts one after another, each with its NUL, in as many words as they take; then the numbers. */
 static void add_row(row_sum *sum, const link_event *event) {
-  struct {
-    char texts[sizeof event->conversation_id + 2 * sizeof event->new_customer_id + 5];
-    int64_t numbers[2];
-  } row;
-  uint64_t words[sizeof row / sizeof(uint64_t)];
-  char *at = row.texts;
-  memset(&row, 0, sizeof row);
-  strcpy(at, event->conversation_id);
-  strcpy(at + sizeof event->conversation_id, event->previous_customer_id);
-  at += sizeof event->conversation_id + sizeof event->previous_customer_id;
-  strcpy(at, event->new_customer_id);
-  row.numbers[0] = event->seq;
-  row.numbers[1] = event->created_at_ms;
-  memcpy(words, &row, sizeof words);
-  sum->sum += sip_hash(sum->key, words, COUNT_OF(words));
+  uint64_t words[(sizeof event->conversation_id + 2 * sizeof event->new_customer_id) / 8 + 4];
+  const char *const texts[] = {
+    event->conversation_id, event->previous_customer_id, event->new_customer_id};
+  char *bytes = (char *)words;
+  size_t size = 0, count, i;
+  for (i = 0; i < COUNT_OF(texts); i++) {
+    size_t text_size = strlen(texts[i]) + 1;
+    memcpy(bytes + size, texts[i], text_size);
+    size += text_size;
+  }
+  count = (size + 7) / 8;
+  memset(bytes + size, 0, 8 * count - size);
+  words[count++] = (uint64_t)event->seq;
+  words[count++] = (uint64_t)event->created_at_ms;
+  words[count++] = size;
+  sum->sum += sip_hash(sum->key, words, count);
 }
 
 /* Notes the first fault, and fails the call with it. */
@@ -3681,8 +3777,7 @@ typedef struct chain {
 } chain;
 
 static int is_clean_field(const char *field, enum layout layout) {
-  text value = {field, (int)strlen(field)};
-  return is_clean(value, layout);
+  return is_clean(text_of(field), layout);
 }
 
 /* Whether a write could have made this event, whatever its hash says. */
@@ -3766,9 +3861,10 @@ static int verify_chain(
   walked->seq = 0;
   hash_of_empty_chain(store->info.id, instructor, walked->hash);
   while (rc == CUSTMEM_OK && row) {
-    make_head(walked->seq, walked->hash, &head);
-    if (anchor != NULL && anchor->count == head.count)
+    if (anchor != NULL && anchor->count == walked->seq) {
+      make_head(walked->seq, walked->hash, &head);
       *differs = strcmp(anchor->hash, head.hash) != 0;
+    }
     rc = step(store, stmt, &row);
     if (rc == CUSTMEM_OK && row) rc = verify_event(store, stmt, walked, report);
   }
@@ -4073,7 +4169,7 @@ static int check_linked_customers(custmem *store, custmem_report *report) {
 /* The first instructor after another, in the order of their ids; "" where there is none. */
 static int read_next_instructor(custmem *store, char instructor_id[CUSTMEM_ID_MAX + 1]) {
   sqlite3_stmt *stmt;
-  text after = {instructor_id, (int)strlen(instructor_id)};
+  text after = text_of(instructor_id);
   int row, rc = statement(store, CHECK_NEXT_INSTRUCTOR, &stmt, "t", after);
   if (rc == CUSTMEM_OK) rc = step(store, stmt, &row);
   if (rc == CUSTMEM_OK) {
@@ -4093,7 +4189,7 @@ static int check_instructors(custmem *store, custmem_report *report) {
   char instructor_id[CUSTMEM_ID_MAX + 1] = "";
   int rc = read_next_instructor(store, instructor_id);
   while (rc == CUSTMEM_OK && instructor_id[0] != '\0') {
-    text instructor = {instructor_id, (int)strlen(instructor_id)};
+    text instructor = text_of(instructor_id);
     rc = verify_instructor(store, instructor, instructor_id, NULL, report);
     if (rc == CUSTMEM_OK) rc = read_next_instructor(store, instructor_id);
   }

@@ -2926,13 +2926,16 @@ static void conclude(custmem_resolution *resolution, int outcome, int step_numbe
   strcpy(resolution->event_name, WHYS[why].sentence);
 }
 
-/* Before anything is known: the answers that stay if anything fails. */
-static void start_all(custmem_resolution *resolutions, int32_t count, int why) {
+static void answer_unlinked(custmem_resolution *resolution, int why) {
+  memset(resolution, 0, sizeof *resolution);
+  conclude(resolution, CUSTMEM_UNLINKED, 3, why);
+}
+
+/* The answers of a page that was not asked for, or only in part. */
+static void answer_all(custmem_resolution *resolutions, int32_t first, int32_t count, int why) {
   int32_t i;
-  if (resolutions == NULL || count < 1) return;
-  memset(resolutions, 0, (size_t)count * sizeof *resolutions);
-  for (i = 0; i < count; i++)
-    conclude(&resolutions[i], CUSTMEM_UNLINKED, 3, why);
+  for (i = first; resolutions != NULL && i < count; i++)
+    answer_unlinked(&resolutions[i], why);
 }
 
 /* What a row of RESOLVE is: another instructor's conversation, an unlinked one, a link, or a
@@ -3001,9 +3004,12 @@ static int read_found(
   return row_code(store, &row, what);
 }
 
-/* Step 1. */
+/* Step 1: whatever the identifier is. */
 static int resolve_link(custmem *store, sqlite3_stmt *stmt, custmem_resolution *resolution) {
-  int rc = read_found(store, stmt, "a link to nobody", resolution);
+  int rc;
+  resolution->refusal = 0;
+  memset(resolution->normalized_identifier, 0, sizeof resolution->normalized_identifier);
+  rc = read_found(store, stmt, "a link to nobody", resolution);
   if (rc == CUSTMEM_OK) conclude(resolution, CUSTMEM_LINKED, 1, CUSTMEM_WHY_EXPLICIT_LINK);
   return rc;
 }
@@ -3040,21 +3046,14 @@ static void conclude_refused(custmem_resolution *resolution) {
   conclude(resolution, CUSTMEM_UNLINKED, 3, why);
 }
 
-/* For an answer in which the identifier had no part. */
-static void forget_identifier(custmem_resolution *resolution) {
-  resolution->refusal = 0;
-  resolution->normalized_identifier[0] = '\0';
-}
-
 /* Steps to the row that decides, and settles the resolution by it. */
 static int look_up(custmem *store, sqlite3_stmt *stmt, custmem_resolution *resolution) {
   int row, found = FOUND_KEY, rc = step(store, stmt, &row);
   if (rc == CUSTMEM_OK && row) found = sqlite3_column_int(stmt, 0);
   if (rc == CUSTMEM_OK && found == FOUND_UNLINKED) rc = step(store, stmt, &row);
   if (rc != CUSTMEM_OK) return rc;
-  if (found == FOUND_OTHERS || found == FOUND_LINK) forget_identifier(resolution);
   if (found == FOUND_OTHERS)
-    conclude(resolution, CUSTMEM_UNLINKED, 3, CUSTMEM_WHY_OTHER_INSTRUCTOR);
+    answer_unlinked(resolution, CUSTMEM_WHY_OTHER_INSTRUCTOR);
   else if (found == FOUND_LINK)
     rc = resolve_link(store, stmt, resolution);
   else if (resolution->refusal != CUSTMEM_ACCEPTED)
@@ -3070,12 +3069,11 @@ static int resolve_one(
   const custmem_query *query,
   custmem_resolution *resolution
 ) {
-  int rc = bind_query(store, rows, query, resolution);
+  int rc;
+  memset(resolution, 0, sizeof *resolution);
+  rc = bind_query(store, rows, query, resolution);
   if (rc == CUSTMEM_OK) rc = look_up(store, rows->stmt, resolution);
-  if (rc != CUSTMEM_OK) {
-    forget_identifier(resolution);
-    conclude(resolution, CUSTMEM_UNLINKED, 3, CUSTMEM_WHY_LOOKUP_FAILED);
-  }
+  if (rc != CUSTMEM_OK) answer_unlinked(resolution, CUSTMEM_WHY_LOOKUP_FAILED);
   sqlite3_reset(rows->stmt);
   return rc;
 }
@@ -3087,7 +3085,8 @@ static int resolve_each(
   text instructor,
   const custmem_query *queries,
   int32_t count,
-  custmem_resolution *resolutions
+  custmem_resolution *resolutions,
+  int32_t *answered
 ) {
   char message[sizeof store->errmsg];
   const char *arg = "";
@@ -3102,6 +3101,7 @@ static int resolve_each(
     arg = store->errarg;
     memcpy(message, store->errmsg, sizeof message);
   }
+  *answered = i;
   release(rows.stmt);
   return first == CUSTMEM_OK ? CUSTMEM_OK : fail(store, first, arg, "%s", message);
 }
@@ -3116,16 +3116,23 @@ static int resolve_page(
 ) {
   custmem_notice notice = {NULL, resolutions, count};
   text instructor;
-  int rc;
-  if (take_instructor(store, instructor_id, &instructor) != CUSTMEM_OK) {
-    start_all(resolutions, count, CUSTMEM_WHY_NO_INSTRUCTOR);
-    rc = CUSTMEM_OK;
-  } else {
-    rc = count > 1 ? begin_read(store) : CUSTMEM_OK;
-    if (rc == CUSTMEM_OK) rc = resolve_each(store, instructor, queries, count, resolutions);
+  int32_t answered = 0;
+  int rc = CUSTMEM_OK, why = CUSTMEM_WHY_NO_INSTRUCTOR;
+  if (take_instructor(store, instructor_id, &instructor) == CUSTMEM_OK) {
+    why = CUSTMEM_WHY_LOOKUP_FAILED;
+    if (count > 1) rc = begin_read(store);
+    if (rc == CUSTMEM_OK)
+      rc = resolve_each(store, instructor, queries, count, resolutions, &answered);
     if (count > 1) end_read(store);
   }
+  answer_all(resolutions, answered, count, why);
   tell(store, &notice);
+  return rc;
+}
+
+/* A page that is refused is answered all the same. */
+static int refuse_page(custmem_resolution *resolutions, int32_t count, int rc) {
+  answer_all(resolutions, 0, count, CUSTMEM_WHY_LOOKUP_FAILED);
   return rc;
 }
 
@@ -3139,10 +3146,8 @@ int custmem_resolve(
   custmem_resolution *resolution
 ) {
   custmem_query query = {conversation_id, channel, raw_identifier, raw_size};
-  int rc;
-  start_all(resolution, 1, CUSTMEM_WHY_LOOKUP_FAILED);
-  rc = enter(store);
-  if (rc != CUSTMEM_OK) return rc;
+  int rc = enter(store);
+  if (rc != CUSTMEM_OK) return refuse_page(resolution, 1, rc);
   if (resolution == NULL) return leave(store, fail_null(store, "resolution"));
   return leave(store, resolve_page(store, instructor_id, &query, 1, resolution));
 }
@@ -3154,14 +3159,15 @@ int custmem_resolve_many(
   int32_t count,
   custmem_resolution *resolutions
 ) {
-  int rc;
-  start_all(resolutions, count, CUSTMEM_WHY_LOOKUP_FAILED);
-  rc = enter(store);
-  if (rc != CUSTMEM_OK) return rc;
-  if (count == 0) return leave(store, CUSTMEM_OK);
-  if (count < 0) return leave(store, fail_negative(store));
-  if (queries == NULL) return leave(store, fail_null(store, "queries"));
-  if (resolutions == NULL) return leave(store, fail_null(store, "resolutions"));
+  int rc = enter(store);
+  if (rc != CUSTMEM_OK) return refuse_page(resolutions, count, rc);
+  if (count < 0)
+    rc = fail_negative(store);
+  else if (count > 0 && queries == NULL)
+    rc = fail_null(store, "queries");
+  else if (count > 0 && resolutions == NULL)
+    rc = fail_null(store, "resolutions");
+  if (rc != CUSTMEM_OK || count == 0) return leave(store, refuse_page(resolutions, count, rc));
   return leave(store, resolve_page(store, instructor_id, queries, count, resolutions));
 }
 

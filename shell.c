@@ -1896,6 +1896,350 @@ static int run_demo(int argc, char **argv) {
   return status;
 }
 
+/* ---- Inbox ---------------------------------------------------------------------------------
+** What `custmem inbox` shows: a row for each conversation, with its messages and what custmem
+** answers about it. All text in it is UTF-8 and ends at its NUL; but it is text as it came, so
+** that whoever shows it makes it harmless there: put_line and add_cell do that for a terminal, the
+** badge page for HTML. */
+
+/* A message. kind is "text" or what else it was ("image", "voice message"); then text is its
+** caption, and may be "". */
+struct message {
+  char *kind;
+  char *text;
+  int64_t at_ms; /* Unix milliseconds; 0 where the stream does not say */
+};
+
+/* A conversation.
+**
+** name      of who writes, as the stream has it; else the identifier
+** channel   NULL for a group: then there is no identifier either
+** raw       the identifier as it came, with its size: it may be no text at all
+** customer  of LINKED and CANDIDATE: how the customer is called in the store; else ""
+** messages  at least one, in the order of the stream */
+struct inbox_row {
+  char *conversation_id;
+  char *name;
+  char *channel;
+  char *raw;
+  int raw_size;
+  struct message *messages;
+  int message_count;
+  custmem_resolution found;
+  int badge; /* enum custmem_badge_state */
+  char customer[CUSTMEM_DISPLAY_MAX + 1];
+};
+
+/* The rows, the one that was written to last first. */
+struct inbox {
+  const char *instructor;
+  struct inbox_row *rows;
+  int count;
+  int badges; /* the feature flag (T6): without it no badge is shown at all */
+};
+
+/* ---- The badge page ------------------------------------------------------------------------
+** An inbox as one HTML file that needs no other: the list of the conversations, then each
+** conversation in full, with the badge in both (CM-2.4). Both take it from put_badge, so that its
+** words and its looks cannot differ.
+**
+** The page shows and does nothing. There is no script, form, button or link in it, and nothing to
+** fetch: the policy in its head forbids all of that to the browser, and allows this one style
+** sheet by its hash. So list and view stand side by side, and nothing has to lead from one to the
+** other. What comes from outside is cleaned, escaped, and stands between tags only, never in an
+** attribute. A direction of its own (dir="auto", bdi) keeps right-to-left text in its place. */
+
+/* clang-format off */
+
+/* Whoever changes a letter of it changes STYLE_HASH too: test_page says what it is to be. The
+** colours of the badge are three greys of the page with a touch of blue, violet and brown: none of
+** them says that something is good or bad. */
+static const char *const STYLE[] = {
+  "\n",
+  ":root {\n",
+  "  color-scheme: light dark;\n",
+  "  --paper: #f7f6f3; --card: #fffefc; --bubble: #f1efea; --line: #e3e0d9;\n",
+  "  --ink: #22211f; --quiet: #63605a;\n",
+  "  --known: #e4e8ef; --known-ink: #333f55;\n",
+  "  --new: #ebe6f0; --new-ink: #4c4061;\n",
+  "  --unlinked: #ebe9e4; --unlinked-ink: #55524c;\n",
+  "}\n",
+  "@media (prefers-color-scheme: dark) {\n",
+  "  :root {\n",
+  "    --paper: #161718; --card: #1d1e20; --bubble: #282a2d; --line: #303235;\n",
+  "    --ink: #e8e6e1; --quiet: #a5a29b;\n",
+  "    --known: #2b3340; --known-ink: #c9d3e4;\n",
+  "    --new: #342d3f; --new-ink: #d5c9e5;\n",
+  "    --unlinked: #2d2d2d; --unlinked-ink: #c5c2bb;\n",
+  "  }\n",
+  "}\n",
+  "* { box-sizing: border-box; margin: 0; padding: 0; }\n",
+  "html { -webkit-text-size-adjust: 100%; text-size-adjust: 100%; }\n",
+  "body {\n",
+  "  background: var(--paper); color: var(--ink); overflow-wrap: anywhere;\n",
+  "  font: 1rem/1.5 system-ui, -apple-system, \"Segoe UI\", Roboto, \"Noto Sans\", sans-serif;\n",
+  "  padding: 2rem 1.25rem 3rem;\n",
+  "}\n",
+  "header, main, footer { margin: 0 auto; max-width: 70rem; }\n",
+  "h1, h3, .name {\n",
+  "  font-family: Charter, \"Bitstream Charter\", \"Iowan Old Style\", Palatino, Georgia,\n",
+  "    \"Noto Serif\", serif;\n",
+  "  font-weight: 600; letter-spacing: -0.006em; line-height: 1.35; text-align: left;\n",
+  "}\n",
+  "h1 { font-size: 2rem; line-height: 1.25; }\n",
+  "h2 { color: var(--quiet); font-size: 0.8125rem; font-weight: 600; padding-bottom: 0.625rem; }\n",
+  "h3 { font-size: 1.375rem; padding-bottom: 0.125rem; }\n",
+  "header { padding-bottom: 2rem; }\n",
+  ".quiet { color: var(--quiet); font-size: 0.875rem; }\n",
+  "main { display: grid; gap: 2.5rem; grid-template-columns: minmax(0, 1fr); }\n",
+  "ul, ol { list-style: none; }\n",
+  "ul { border-top: 1px solid var(--line); }\n",
+  ".row {\n",
+  "  border-bottom: 1px solid var(--line); overflow: clip; padding: 0.9375rem 0 1rem;\n",
+  "}\n",
+  ".top { align-items: baseline; display: flex; gap: 1rem; justify-content: space-between; }\n",
+  ".top > * { min-width: 0; }\n",
+  "time { color: var(--quiet); font-size: 0.8125rem; font-variant-numeric: tabular-nums; }\n",
+  "time { flex: none; }\n",
+  ".name { font-size: 1.0625rem; }\n",
+  ".last { color: var(--quiet); font-size: 0.9375rem; line-height: 1.45; text-align: left; }\n",
+  /* Two lines of a long text are enough for the list: the view has it in full. */
+  ".name, .last {\n",
+  "  display: -webkit-box; overflow: clip; -webkit-box-orient: vertical; -webkit-line-clamp: 2;\n",
+  "}\n",
+  /* What towers above its line (piled accents) is cut off at the card, not laid over the next. */
+  "article {\n",
+  "  background: var(--card); border: 1px solid var(--line); border-radius: 0.75rem;\n",
+  "  overflow: clip; padding: 1.25rem;\n",
+  "}\n",
+  "article + article { margin-top: 1rem; }\n",
+  ".day { color: var(--quiet); font-size: 0.8125rem; padding: 1.125rem 0 0.125rem; }\n",
+  ".said { align-items: last baseline; display: flex; gap: 0.75rem; padding-top: 0.5rem; }\n",
+  ".message {\n",
+  "  background: var(--bubble); border-radius: 0.25rem 1rem 1rem; max-width: 32rem;\n",
+  "  min-width: 0; overflow: clip; padding: 0.5rem 0.9375rem; white-space: pre-line;\n",
+  "}\n",
+  ".kind { font-style: italic; }\n",
+  ".message .kind { color: var(--quiet); }\n",
+  "dl { display: flex; flex-wrap: wrap; font-size: 0.8125rem; gap: 0.25rem 1.5rem; }\n",
+  "dl { margin-top: 1.25rem; }\n",
+  "dl div { column-gap: 0.375rem; display: flex; flex-wrap: wrap; min-width: 0; }\n",
+  "dt { color: var(--quiet); }\n",
+  "dd { font-variant-numeric: tabular-nums; min-width: 0; }\n",
+  ".badge {\n",
+  "  display: block; font-size: 0.8125rem; line-height: 1.4; margin: 0.4375rem 0 0.5rem;\n",
+  "  max-width: 100%; width: 16rem;\n",
+  "}\n",
+  /* The border shows only where a reader has colours of their own forced upon the page. */
+  ".label {\n",
+  "  align-items: center; border: 1px solid transparent; border-radius: 1rem; display: flex;\n",
+  "  font-weight: 600; gap: 0.4375rem; padding: 0.0625rem 0.625rem 0.0625rem 0.5rem;\n",
+  "  width: fit-content;\n",
+  "}\n",
+  ".icon { border: 2px solid; border-radius: 50%; height: 0.625rem; width: 0.625rem; }\n",
+  ".copy { color: var(--quiet); display: block; padding: 0.1875rem 0 0 0.0625rem; }\n",
+  ".known .label { background: var(--known); color: var(--known-ink); }\n",
+  ".known .icon { border-width: 0.3125rem; }\n",
+  ".new .label { background: var(--new); color: var(--new-ink); }\n",
+  ".unlinked .label { background: var(--unlinked); color: var(--unlinked-ink); }\n",
+  ".unlinked .icon { border-style: dashed; border-width: 1.5px; }\n",
+  "footer { padding-top: 2.5rem; }\n",
+  "@media (min-width: 56rem) {\n",
+  "  body { padding: 3.5rem 2.5rem 4rem; }\n",
+  "  main { gap: 3.5rem; grid-template-columns: 21rem minmax(0, 1fr); }\n",
+  "  article { padding: 1.75rem 2rem; }\n",
+  "}\n",
+  "@media print {\n",
+  "  body { padding: 0; }\n",
+  "  .row, .said { break-inside: avoid; }\n",
+  "}\n",
+};
+
+/* clang-format on */
+
+#define STYLE_HASH "/S41bQLpTj+xZDLoUtfdXUBjnA5Gm7kBrew2IWXxYDg="
+
+/* Puts text with the five signs spelled out that HTML could take for its own; it uses the text up. */
+static void put_escaped(char *text) {
+  static const char SIGNS[] = "&<>\"'";
+  static const char *const SPELLED[] = {"&amp;", "&lt;", "&gt;", "&quot;", "&#39;"};
+  for (;;) {
+    char *sign = text + strcspn(text, SIGNS);
+    const char *which = *sign != '\0' ? strchr(SIGNS, *sign) : NULL;
+    *sign = '\0';
+    put(text);
+    if (which == NULL) return;
+    put(SPELLED[which - SIGNS]);
+    text = sign + 1;
+  }
+}
+
+/* Puts text that came from outside, cleaned and escaped. Its line breaks stay: to HTML they are
+** space, and in a message, where the style says so, the ends of lines. */
+static void put_foreign(const char *text, int64_t size) {
+  const char *end = text + size;
+  while (text < end) {
+    const char *stop = memchr(text, '\n', (size_t)(end - text));
+    const char *line_end = stop != NULL ? stop : end;
+    char *line = clean(text, line_end - text);
+    put_escaped(line);
+    sqlite3_free(line);
+    if (stop != NULL) put("\n");
+    text = stop != NULL ? stop + 1 : end;
+  }
+}
+
+static void put_element(const char *start, const char *text, const char *end) {
+  put(start);
+  put_foreign(text, (int64_t)strlen(text));
+  put(end);
+}
+
+/* A line of its own, so that a page with badges is the page without them and some lines more. */
+static void put_badge(int badge) {
+  static const char *const STARTS[] = {
+    [CUSTMEM_BADGE_UNLINKED] = "<p class=\"badge unlinked\"><span class=\"label\">",
+    [CUSTMEM_BADGE_NEW] = "<p class=\"badge new\"><span class=\"label\">",
+    [CUSTMEM_BADGE_KNOWN] = "<p class=\"badge known\"><span class=\"label\">"};
+  put(STARTS[badge]);
+  put_element(
+    "<span class=\"icon\" aria-hidden=\"true\"></span>", custmem_badge_label(badge), "</span> "
+  );
+  put_element("<span class=\"copy\">", custmem_badge_copy(badge), "</span></p>\n");
+}
+
+/* The local time of a message. 0 where the stream does not say when it was, or nonsense. */
+static int local_time(const struct message *message, struct tm *when) {
+  time_t seconds = (time_t)(message->at_ms / 1000);
+  return message->at_ms > 0 && localtime_r(&seconds, when) != NULL;
+}
+
+/* Puts the time of a message, if it has one: for people in the format, for programs in full. */
+static void put_time(const struct message *message, const char *format) {
+  char shown_time[64], full[64];
+  struct tm when;
+  if (!local_time(message, &when)) return;
+  if (strftime(shown_time, sizeof shown_time, format, &when) == 0) return;
+  if (strftime(full, sizeof full, "%Y-%m-%dT%H:%M:%S%z", &when) == 0) return;
+  put_element("<time datetime=\"", full, "\">");
+  put_element("", shown_time, "</time>");
+}
+
+static void put_message(const struct message *message) {
+  int is_text = strcmp(message->kind, "text") == 0;
+  if (!is_text) put_element("<span class=\"kind\">", message->kind, "</span>");
+  if (!is_text && message->text[0] != '\0') put(" ");
+  put_element("", message->text, "");
+}
+
+static void put_in_list(const struct inbox_row *row, int badges) {
+  const struct message *last = &row->messages[row->message_count - 1];
+  put_element(
+    "<li class=\"row\">\n<div class=\"top\"><p class=\"name\" dir=\"auto\">", row->name, "</p>"
+  );
+  put_time(last, "%e %b, %H:%M");
+  put("</div>\n");
+  if (badges) put_badge(row->badge);
+  put("<p class=\"last\" dir=\"auto\">");
+  put_message(last);
+  put("</p>\n</li>\n");
+}
+
+/* All messages, a list for each day; those without a time stand in a list without a heading. */
+static void put_messages(const struct inbox_row *row) {
+  char day[64] = "", next[64];
+  int i;
+  for (i = 0; i < row->message_count; i++) {
+    const struct message *message = &row->messages[i];
+    struct tm when;
+    int is_dated =
+      local_time(message, &when) && strftime(next, sizeof next, "%A, %e %B %Y, %Z", &when) > 0;
+    if (!is_dated) next[0] = '\0';
+    if (i == 0 || strcmp(day, next) != 0) {
+      if (i > 0) put("</ol>\n");
+      if (is_dated) put_element("<p class=\"day\">", next, "</p>\n");
+      put("<ol role=\"list\">\n");
+      memcpy(day, next, sizeof day);
+    }
+    put("<li class=\"said\"><p class=\"message\" dir=\"auto\">");
+    put_message(message);
+    put("</p>");
+    put_time(message, "%H:%M");
+    put("</li>\n");
+  }
+  put("</ol>\n");
+}
+
+static void put_detail(const char *what, const char *text, int64_t size) {
+  put_element("<div><dt>", what, "</dt> <dd><bdi>");
+  put_foreign(text, size);
+  put("</bdi></dd></div>\n");
+}
+
+/* The heading's id is a number: an id of the host's could be any text. */
+static void put_in_full(const struct inbox_row *row, int number, int badges) {
+  char *start = need(sqlite3_mprintf(
+    "<article aria-labelledby=\"view-%d\">\n<h3 id=\"view-%d\" dir=\"auto\">", number, number
+  ));
+  put_element(start, row->name, "</h3>\n");
+  sqlite3_free(start);
+  if (badges) put_badge(row->badge);
+  put_messages(row);
+  put("<dl>\n");
+  if (row->channel != NULL) {
+    put_detail("From", row->raw, row->raw_size);
+    put_detail("Channel", row->channel, (int64_t)strlen(row->channel));
+  }
+  put_detail("Conversation", row->conversation_id, (int64_t)strlen(row->conversation_id));
+  put("</dl>\n</article>\n");
+}
+
+/* Telephones make links of what looks like a number or a date, unless they are told not to. */
+static void put_head(const char *instructor) {
+  size_t i;
+  put("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none';"
+      " style-src 'sha256-" STYLE_HASH "'; base-uri 'none'; form-action 'none'\">\n"
+      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+      "<meta name=\"color-scheme\" content=\"light dark\">\n"
+      "<meta name=\"format-detection\""
+      " content=\"telephone=no, date=no, address=no, email=no\">\n"
+      "<meta name=\"referrer\" content=\"no-referrer\">\n");
+  put_element("<title>Inbox of ", instructor, "</title>\n<style>");
+  for (i = 0; i < COUNT_OF(STYLE); i++)
+    put(STYLE[i]);
+  put("</style>\n</head>\n");
+}
+
+static void put_conversations(const struct inbox *inbox) {
+  int i;
+  put("<section aria-labelledby=\"list\">\n<h2 id=\"list\">Conversations</h2>\n"
+      "<ul role=\"list\">\n");
+  for (i = 0; i < inbox->count; i++)
+    put_in_list(&inbox->rows[i], inbox->badges);
+  put("</ul>\n</section>\n<section aria-labelledby=\"views\">\n<h2 id=\"views\">In full</h2>\n"
+  );
+  for (i = 0; i < inbox->count; i++)
+    put_in_full(&inbox->rows[i], i + 1, inbox->badges);
+  put("</section>\n");
+}
+
+/* Prints the page. */
+static int write_page(const struct inbox *inbox) {
+  const char *plural = inbox->count == 1 ? "" : "s";
+  char *total = need(sqlite3_mprintf("%d conversation%s", inbox->count, plural));
+  put_head(inbox->instructor);
+  put_element("<body>\n<header>\n<h1>Inbox of <bdi>", inbox->instructor, "</bdi></h1>\n");
+  put_element("<p class=\"quiet\">", total, "</p>\n</header>\n<main>\n");
+  if (inbox->count > 0) put_conversations(inbox);
+  put_element(
+    "</main>\n<footer class=\"quiet\"><p>A page to read, made by custmem ", custmem_version(),
+    "</p></footer>\n</body>\n</html>\n"
+  );
+  sqlite3_free(total);
+  return DONE;
+}
+
 /* ---- Commands ------------------------------------------------------------------------------ */
 
 /* `arguments` says how many there are: first those that are required, then, in brackets, those

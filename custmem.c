@@ -338,6 +338,7 @@ enum statement {
   HAS_CUSTOMER,
   SELECT_CUSTOMERS,
   RESOLVE,
+  RESOLVE_BATCH,
   SELECT_LINK,
   INSERT_LINK,
   UPDATE_LINK,
@@ -366,6 +367,21 @@ enum statement {
 /* ?1 is the instructor wherever one is concerned. INDEXED BY: without statistics SQLite would
 ** rather read all of an instructor's rows in the order of a primary key. Tables are named main.…, so that no temporary
 ** table can stand in for them. */
+/* The queries of a RESOLVE_BATCH, numbered 0 to 49; the parameters follow ?1, the instructor. */
+enum { BATCH_QUERIES = 50, QUERY_PARAMETERS = 3 };
+#define QUERY(number) "(" number ",?,?,?)"
+#define TEN_QUERIES(ten)                                                                       \
+  QUERY(ten "0")                                                                               \
+  "," QUERY(ten "1") "," QUERY(ten "2") "," QUERY(ten "3") "," QUERY(ten "4") "," QUERY(ten    \
+                                                                                        "5"    \
+  ) "," QUERY(ten "6") "," QUERY(ten "7") "," QUERY(ten "8") "," QUERY(ten "9")
+#define FOUND_OF_LINK                                                                          \
+  "CASE WHEN link.instructor_id <> ?1 THEN 0 WHEN link.customer_id IS NOT NULL THEN 2"
+#define CUSTOMER_OF_LINK                                                                       \
+  " LEFT JOIN main.customers AS customer"                                                      \
+  " ON customer.id = link.customer_id AND customer.instructor_id = ?1"
+#define OF_INSTRUCTOR " AND same.instructor_id BETWEEN ?1 AND ?1"
+
 static const struct {
   enum kind kind;
   const char *sql;
@@ -406,19 +422,29 @@ static const struct {
     {READ, "SELECT " CUSTOMER_COLUMNS " FROM main.customers INDEXED BY customers_owner"
            " WHERE instructor_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3"},
 
-  /* The conversation's link, if it has one, then the customers with the key; first, `enum found`.
-  ** One statement is one read transaction: both steps see one moment. The keys are looked for only
-  ** if they are stepped to, and the second of them is what tells "exactly one" from "more than one".
-  ** BETWEEN, since SQLite looks for no second row where all columns of a unique index are equal. */
+  /* For each query (its number, conversation, key and channel) what its conversation is linked to,
+  ** and the customers with the key: number, `enum found`, customer. One statement is one read
+  ** transaction, so both steps see one moment. A second customer with the key is what tells "exactly
+  ** one" from "more than one": BETWEEN, since SQLite looks for no second row where all columns of a
+  ** unique index are equal. RESOLVE gives the link and the customers row by row: they are looked for
+  ** only if they are stepped to. */
   [RESOLVE] =
-    {READ, "SELECT CASE WHEN link.instructor_id <> ?1 THEN 0"
-           " WHEN link.customer_id IS NULL THEN 1 ELSE 2 END, customer.id"
-           " FROM main.conversation_links AS link LEFT JOIN main.customers AS customer"
-           " ON customer.id = link.customer_id AND customer.instructor_id = ?1"
-           " WHERE link.conversation_id = ?2"
-           " UNION ALL SELECT 3, id FROM main.customers"
-           " WHERE normalized_identifier = ?4 AND channel = ?3"
-           " AND instructor_id BETWEEN ?1 AND ?1"},
+    {READ,
+     "SELECT 0, " FOUND_OF_LINK " ELSE 1 END, customer.id"
+     " FROM main.conversation_links AS link" CUSTOMER_OF_LINK " WHERE link.conversation_id = ?2"
+     " UNION ALL SELECT 0, 3, same.id FROM main.customers AS same"
+     " WHERE same.normalized_identifier = ?3 AND same.channel = ?4" OF_INSTRUCTOR},
+  [RESOLVE_BATCH] =
+    {READ, "SELECT query.column1, " FOUND_OF_LINK " WHEN same.id IS NOT NULL THEN 3 ELSE 1 END,"
+           " coalesce(customer.id, same.id)"
+           " FROM (VALUES " TEN_QUERIES("") "," TEN_QUERIES("1") "," TEN_QUERIES("2"
+           ) "," TEN_QUERIES("3") "," TEN_QUERIES("4"
+           ) ") AS query"
+             " LEFT JOIN main.conversation_links AS link"
+             " ON link.conversation_id = query.column2" CUSTOMER_OF_LINK
+             " LEFT JOIN main.customers AS same ON same.normalized_identifier ="
+             " CASE WHEN link.customer_id IS NULL THEN query.column3 END"
+             " AND same.channel = query.column4" OF_INSTRUCTOR},
 
   [SELECT_LINK] =
     {READ, "SELECT instructor_id = ?1, customer_id FROM main.conversation_links"
@@ -2538,12 +2564,7 @@ static int take_raw(const char *raw, int64_t raw_size, text *out) {
 }
 
 /* By a rule that was found. */
-static int normalize_by(
-  rule *normalize,
-  const char *raw,
-  int64_t raw_size,
-  char normalized[CUSTMEM_IDENTIFIER_MAX + 1]
-) {
+static int normalize_by(rule *normalize, const char *raw, int64_t raw_size, char *normalized) {
   text checked;
   int refusal = take_raw(raw, raw_size, &checked);
   if (refusal == CUSTMEM_ACCEPTED) refusal = normalize(checked, normalized);
@@ -2893,19 +2914,25 @@ static const named OUTCOMES[] = {
 #define UNRESOLVED "conversation.customer_unresolved"
 #define SKIPPED    "conversation.customer_resolution_skipped"
 
-/* In the order of the enum. The sentence of a why is the conceptual event that it makes. */
-static const named WHYS[] = {
-  {CUSTMEM_WHY_EXPLICIT_LINK, "explicit_link", RESOLVED},
-  {CUSTMEM_WHY_ONE_MATCH, "one_match", RESOLVED},
-  {CUSTMEM_WHY_NO_INSTRUCTOR, "no_instructor", SKIPPED},
-  {CUSTMEM_WHY_OTHER_INSTRUCTOR, "other_instructor", SKIPPED},
-  {CUSTMEM_WHY_NO_IDENTIFIER, "no_identifier", UNRESOLVED},
-  {CUSTMEM_WHY_REFUSED, "refused", UNRESOLVED},
-  {CUSTMEM_WHY_BAD_CHANNEL, "bad_channel", UNRESOLVED},
-  {CUSTMEM_WHY_NO_MATCH, "no_match", UNRESOLVED},
-  {CUSTMEM_WHY_MANY_MATCHES, "many_matches", UNRESOLVED},
-  {CUSTMEM_WHY_LOOKUP_FAILED, "lookup_failed", SKIPPED},
-  {-1, "unknown", ""},
+/* What each why says of a resolution: the step that it ends, the outcome, whether the identifier
+** had a part in it, and the conceptual event. */
+static const struct {
+  const char *name;
+  int step;
+  int outcome;
+  int by_identifier;
+  const char *event_name;
+} WHYS[] = {
+  [CUSTMEM_WHY_EXPLICIT_LINK] = {"explicit_link", 1, CUSTMEM_LINKED, 0, RESOLVED},
+  [CUSTMEM_WHY_ONE_MATCH] = {"one_match", 2, CUSTMEM_CANDIDATE, 1, RESOLVED},
+  [CUSTMEM_WHY_NO_INSTRUCTOR] = {"no_instructor", 3, CUSTMEM_UNLINKED, 0, SKIPPED},
+  [CUSTMEM_WHY_OTHER_INSTRUCTOR] = {"other_instructor", 3, CUSTMEM_UNLINKED, 0, SKIPPED},
+  [CUSTMEM_WHY_NO_IDENTIFIER] = {"no_identifier", 3, CUSTMEM_UNLINKED, 1, UNRESOLVED},
+  [CUSTMEM_WHY_REFUSED] = {"refused", 3, CUSTMEM_UNLINKED, 1, UNRESOLVED},
+  [CUSTMEM_WHY_BAD_CHANNEL] = {"bad_channel", 3, CUSTMEM_UNLINKED, 1, UNRESOLVED},
+  [CUSTMEM_WHY_NO_MATCH] = {"no_match", 3, CUSTMEM_UNLINKED, 1, UNRESOLVED},
+  [CUSTMEM_WHY_MANY_MATCHES] = {"many_matches", 3, CUSTMEM_UNLINKED, 1, UNRESOLVED},
+  [CUSTMEM_WHY_LOOKUP_FAILED] = {"lookup_failed", 3, CUSTMEM_UNLINKED, 0, SKIPPED},
 };
 
 const char *custmem_outcome_name(int outcome) {
@@ -2913,197 +2940,189 @@ const char *custmem_outcome_name(int outcome) {
 }
 
 const char *custmem_why_name(int why) {
-  return find_named(WHYS, COUNT_OF(WHYS), why)->name;
+  return why >= 0 && why < (int)COUNT_OF(WHYS) ? WHYS[why].name : "unknown";
 }
 
-/* Settles a resolution. Only LINKED and CANDIDATE keep a customer. */
-static void conclude(custmem_resolution *resolution, int outcome, int step_number, int why) {
-  resolution->outcome = outcome;
-  resolution->step = step_number;
-  resolution->why = why;
+/* Makes a resolution of its why. Only LINKED and CANDIDATE keep a customer. */
+static void conclude(custmem_resolution *resolution) {
+  int why = resolution->why;
+  resolution->step = WHYS[why].step;
+  resolution->outcome = WHYS[why].outcome;
   resolution->rules_version = CUSTMEM_RULES_VERSION;
-  if (outcome == CUSTMEM_UNLINKED) resolution->customer_id[0] = '\0';
-  strcpy(resolution->event_name, WHYS[why].sentence);
+  strcpy(resolution->event_name, WHYS[why].event_name);
+  if (resolution->outcome == CUSTMEM_UNLINKED)
+    memset(resolution->customer_id, 0, sizeof resolution->customer_id);
+  if (!WHYS[why].by_identifier) {
+    memset(resolution->normalized_identifier, 0, sizeof resolution->normalized_identifier);
+    resolution->refusal = 0;
+  }
 }
 
-static void answer_unlinked(custmem_resolution *resolution, int why) {
-  memset(resolution, 0, sizeof *resolution);
-  conclude(resolution, CUSTMEM_UNLINKED, 3, why);
-}
-
-/* The answers of a page that was not asked for, or only in part. */
+/* The answers from `first` on, where nothing was looked up. */
 static void answer_all(custmem_resolution *resolutions, int32_t first, int32_t count, int why) {
   int32_t i;
-  for (i = first; resolutions != NULL && i < count; i++)
-    answer_unlinked(&resolutions[i], why);
+  for (i = first; resolutions != NULL && i < count; i++) {
+    memset(&resolutions[i], 0, sizeof resolutions[i]);
+    resolutions[i].why = why;
+    conclude(&resolutions[i]);
+  }
 }
 
-/* What a row of RESOLVE is: another instructor's conversation, an unlinked one, a link, or a
-** customer with the key. */
-enum found { FOUND_OTHERS, FOUND_UNLINKED, FOUND_LINK, FOUND_KEY };
-
-/* A page that is being resolved: the statement, with the instructor bound; and the last query's
-** channel, mostly the next one's too: its rule is found, and its name bound, once. */
-typedef struct resolver {
-  sqlite3_stmt *stmt;
+/* Conversations that are being resolved.
+**
+** channel     the last one's, mostly the next one's too, and its rule; NULL where it has none
+** failed_row  the first one that failed: its failure is the call's
+*/
+typedef struct resolving {
+  text instructor;
+  const custmem_query *queries;
+  custmem_resolution *resolutions;
+  int32_t count;
   const char *channel;
   rule *normalize;
-  int refusal;
-} resolver;
+  int32_t failed_row;
+  int code;
+  const char *errarg;
+  char errmsg[CUSTMEM_MESSAGE_MAX + 1];
+} resolving;
+
+static void fail_row(custmem *store, resolving *asked, int32_t row, int code) {
+  asked->resolutions[row].why = CUSTMEM_WHY_LOOKUP_FAILED;
+  if (asked->code != CUSTMEM_OK && asked->failed_row < row) return;
+  asked->failed_row = row;
+  asked->code = code;
+  asked->errarg = store->errarg;
+  memcpy(asked->errmsg, store->errmsg, sizeof asked->errmsg);
+}
+
+static int take_channel(resolving *asked, const char *channel) {
+  int refusal = CUSTMEM_REFUSED_BAD_CHANNEL;
+  if (channel == NULL) return refusal;
+  if (asked->channel != NULL && strcmp(channel, asked->channel) == 0) return CUSTMEM_ACCEPTED;
+  refusal = find_rule(channel, &asked->normalize);
+  asked->channel = refusal == CUSTMEM_ACCEPTED ? channel : NULL;
+  return refusal;
+}
+
+/* The key of a query, if it has one, and what its why is as long as no customer is found. */
+static int take_identifier(
+  resolving *asked,
+  const custmem_query *query,
+  custmem_resolution *resolution,
+  text *key
+) {
+  char *normalized = resolution->normalized_identifier;
+  int refusal = take_channel(asked, query->channel);
+  if (refusal != CUSTMEM_ACCEPTED) {
+    resolution->refusal = refusal;
+    return CUSTMEM_WHY_BAD_CHANNEL;
+  }
+  refusal = normalize_by(asked->normalize, query->raw_identifier, query->raw_size, normalized);
+  if (refusal == CUSTMEM_REFUSED_MISSING) return CUSTMEM_WHY_NO_IDENTIFIER;
+  if (refusal != CUSTMEM_ACCEPTED) {
+    resolution->refusal = refusal;
+    return CUSTMEM_WHY_REFUSED;
+  }
+  *key = text_of(normalized);
+  return CUSTMEM_WHY_NO_MATCH;
+}
 
 static int bind_text(custmem *store, sqlite3_stmt *stmt, int parameter, text value) {
   int rc = sqlite3_bind_text(stmt, parameter, value.bytes, value.size, SQLITE_STATIC);
   return rc == SQLITE_OK ? CUSTMEM_OK : fail_sqlite(store, rc);
 }
 
-static int bind_channel(custmem *store, resolver *rows, const char *channel) {
-  text name = NO_TEXT;
-  int rc = CUSTMEM_OK;
-  if (channel != NULL && rows->channel != NULL && strcmp(channel, rows->channel) == 0)
-    return rc;
-  rows->refusal = CUSTMEM_REFUSED_BAD_CHANNEL;
-  if (channel != NULL) rows->refusal = find_rule(channel, &rows->normalize);
-  if (rows->refusal == CUSTMEM_ACCEPTED) name = text_of(channel);
-  rc = bind_text(store, rows->stmt, 3, name);
-  rows->channel = rc == CUSTMEM_OK ? channel : NULL;
-  return rc;
-}
-
-/* An identifier that makes no key is bound as NULL, which no customer has. */
+/* What cannot be looked for is bound as NULL, which no row has. */
 static int bind_query(
   custmem *store,
-  resolver *rows,
-  const custmem_query *query,
-  custmem_resolution *resolution
+  sqlite3_stmt *stmt,
+  int parameter,
+  resolving *asked,
+  int32_t row
 ) {
-  char *normalized = resolution->normalized_identifier;
-  text conversation, key = NO_TEXT;
+  const custmem_query *query = &asked->queries[row];
+  custmem_resolution *resolution = &asked->resolutions[row];
+  text conversation, key = NO_TEXT, channel = NO_TEXT;
   int rc = take_id(store, "conversation_id", query->conversation_id, &conversation);
-  if (rc == CUSTMEM_OK) rc = bind_channel(store, rows, query->channel);
-  if (rc != CUSTMEM_OK) return rc;
-  resolution->refusal = rows->refusal;
-  if (rows->refusal == CUSTMEM_ACCEPTED)
-    resolution->refusal =
-      normalize_by(rows->normalize, query->raw_identifier, query->raw_size, normalized);
-  if (resolution->refusal == CUSTMEM_ACCEPTED) key = text_of(normalized);
-  rc = bind_text(store, rows->stmt, 2, conversation);
-  if (rc == CUSTMEM_OK) rc = bind_text(store, rows->stmt, 4, key);
-  return rc;
-}
-
-/* The customer of a row of RESOLVE. */
-static int read_found(
-  custmem *store,
-  sqlite3_stmt *stmt,
-  const char *what,
-  custmem_resolution *resolution
-) {
-  row_reader row = read_row(stmt);
-  row.column = 1;
-  read_text(&row, resolution->customer_id, sizeof resolution->customer_id);
-  return row_code(store, &row, what);
-}
-
-/* Step 1: whatever the identifier is. */
-static int resolve_link(custmem *store, sqlite3_stmt *stmt, custmem_resolution *resolution) {
-  int rc;
-  resolution->refusal = 0;
-  memset(resolution->normalized_identifier, 0, sizeof resolution->normalized_identifier);
-  rc = read_found(store, stmt, "a link to nobody", resolution);
-  if (rc == CUSTMEM_OK) conclude(resolution, CUSTMEM_LINKED, 1, CUSTMEM_WHY_EXPLICIT_LINK);
-  return rc;
-}
-
-/* Step 2: exactly one customer with the key, or none. */
-static int resolve_identity(
-  custmem *store,
-  sqlite3_stmt *stmt,
-  int found,
-  custmem_resolution *resolution
-) {
-  int another = 0, rc = CUSTMEM_OK;
-  if (found) rc = read_found(store, stmt, "a customer", resolution);
-  if (found && rc == CUSTMEM_OK) rc = step(store, stmt, &another);
-  if (rc != CUSTMEM_OK) return rc;
-  if (another)
-    conclude(resolution, CUSTMEM_UNLINKED, 3, CUSTMEM_WHY_MANY_MATCHES);
-  else if (found)
-    conclude(resolution, CUSTMEM_CANDIDATE, 2, CUSTMEM_WHY_ONE_MATCH);
-  else
-    conclude(resolution, CUSTMEM_UNLINKED, 3, CUSTMEM_WHY_NO_MATCH);
-  return rc;
-}
-
-/* Step 2, of an identifier that made no key. */
-static void conclude_refused(custmem_resolution *resolution) {
-  int why = CUSTMEM_WHY_REFUSED, refusal = resolution->refusal;
-  if (refusal == CUSTMEM_REFUSED_MISSING) {
-    resolution->refusal = 0;
-    why = CUSTMEM_WHY_NO_IDENTIFIER;
-  } else if (refusal == CUSTMEM_REFUSED_BAD_CHANNEL || refusal == CUSTMEM_REFUSED_UNKNOWN_CHANNEL) {
-    why = CUSTMEM_WHY_BAD_CHANNEL;
+  if (rc == CUSTMEM_OK) {
+    resolution->why = take_identifier(asked, query, resolution, &key);
+    if (key.size > 0) channel = text_of(query->channel);
+  } else {
+    fail_row(store, asked, row, rc);
+    conversation = NO_TEXT;
   }
-  conclude(resolution, CUSTMEM_UNLINKED, 3, why);
+  rc = bind_text(store, stmt, parameter, conversation);
+  if (rc == CUSTMEM_OK) rc = bind_text(store, stmt, parameter + 1, key);
+  if (rc == CUSTMEM_OK) rc = bind_text(store, stmt, parameter + 2, channel);
+  return rc;
 }
 
-/* Steps to the row that decides, and settles the resolution by it. */
-static int look_up(custmem *store, sqlite3_stmt *stmt, custmem_resolution *resolution) {
-  int row, found = FOUND_KEY, rc = step(store, stmt, &row);
-  if (rc == CUSTMEM_OK && row) found = sqlite3_column_int(stmt, 0);
-  if (rc == CUSTMEM_OK && found == FOUND_UNLINKED) rc = step(store, stmt, &row);
-  if (rc != CUSTMEM_OK) return rc;
-  if (found == FOUND_OTHERS)
-    answer_unlinked(resolution, CUSTMEM_WHY_OTHER_INSTRUCTOR);
+/* What a row of RESOLVE says of a conversation: it is another instructor's, not linked, or linked;
+** or here is a customer with the key. */
+enum found { FOUND_OTHERS, FOUND_UNLINKED, FOUND_LINK, FOUND_KEY };
+
+/* Whether that settles it. */
+static int take_found(custmem *store, sqlite3_stmt *stmt, resolving *asked, int32_t row) {
+  custmem_resolution *resolution = &asked->resolutions[row];
+  int rc, found = sqlite3_column_int(stmt, 1);
+  row_reader reader = read_row(stmt);
+  reader.column = 2;
+  if (found == FOUND_UNLINKED) return 0;
+  if (found == FOUND_OTHERS) {
+    resolution->why = CUSTMEM_WHY_OTHER_INSTRUCTOR;
+    return 1;
+  }
+  read_text(&reader, resolution->customer_id, sizeof resolution->customer_id);
+  rc = row_code(store, &reader, found == FOUND_LINK ? "a link to nobody" : "a customer");
+  if (rc != CUSTMEM_OK)
+    fail_row(store, asked, row, rc);
   else if (found == FOUND_LINK)
-    rc = resolve_link(store, stmt, resolution);
-  else if (resolution->refusal != CUSTMEM_ACCEPTED)
-    conclude_refused(resolution);
+    resolution->why = CUSTMEM_WHY_EXPLICIT_LINK;
   else
-    rc = resolve_identity(store, stmt, row, resolution);
-  return rc;
+    resolution->why = resolution->why == CUSTMEM_WHY_NO_MATCH ? CUSTMEM_WHY_ONE_MATCH
+                                                              : CUSTMEM_WHY_MANY_MATCHES;
+  return found == FOUND_LINK;
 }
 
-static int resolve_one(
-  custmem *store,
-  resolver *rows,
-  const custmem_query *query,
-  custmem_resolution *resolution
-) {
-  int rc;
-  memset(resolution, 0, sizeof *resolution);
-  rc = bind_query(store, rows, query, resolution);
-  if (rc == CUSTMEM_OK) rc = look_up(store, rows->stmt, resolution);
-  if (rc != CUSTMEM_OK) answer_unlinked(resolution, CUSTMEM_WHY_LOOKUP_FAILED);
-  sqlite3_reset(rows->stmt);
-  return rc;
-}
-
-/* The first failure is the call's, and the others are still resolved: unless it ended the page's
-** transaction, for what comes after would be of another moment. */
-static int resolve_each(
-  custmem *store,
-  text instructor,
-  const custmem_query *queries,
-  int32_t count,
-  custmem_resolution *resolutions,
-  int32_t *answered
-) {
-  char message[sizeof store->errmsg];
-  const char *arg = "";
-  resolver rows = {NULL, NULL, NULL, CUSTMEM_REFUSED_BAD_CHANNEL};
-  int first = CUSTMEM_OK, rc = statement(store, RESOLVE, &rows.stmt, "t", instructor);
-  int32_t i;
-  if (rc != CUSTMEM_OK) return rc;
-  for (i = 0; i < count && (i == 0 || !sqlite3_get_autocommit(store->db)); i++) {
-    rc = resolve_one(store, &rows, &queries[i], &resolutions[i]);
-    if (rc == CUSTMEM_OK || first != CUSTMEM_OK) continue;
-    first = rc;
-    arg = store->errarg;
-    memcpy(message, store->errmsg, sizeof message);
+/* Resolves conversations from `first` on, as many as one statement takes; *next is the first that is
+** left. One customer is "exactly one" only when the search for a second has ended well. */
+static int resolve_batch(custmem *store, resolving *asked, int32_t first, int32_t *next) {
+  sqlite3_stmt *stmt;
+  int32_t size = asked->count - first, last = -1, i;
+  int row = 1, rc;
+  if (size > BATCH_QUERIES) size = BATCH_QUERIES;
+  memset(&asked->resolutions[first], 0, (size_t)size * sizeof *asked->resolutions);
+  rc = statement(store, size == 1 ? RESOLVE : RESOLVE_BATCH, &stmt, "t", asked->instructor);
+  for (i = 0; rc == CUSTMEM_OK && i < size; i++)
+    rc = bind_query(store, stmt, 2 + i * QUERY_PARAMETERS, asked, first + i);
+  while (rc == CUSTMEM_OK && row) {
+    rc = step(store, stmt, &row);
+    if (rc != CUSTMEM_OK || !row) break;
+    last = sqlite3_column_int(stmt, 0);
+    row = last < size && !(take_found(store, stmt, asked, first + last) && last == size - 1);
   }
-  *answered = i;
-  release(rows.stmt);
-  return first == CUSTMEM_OK ? CUSTMEM_OK : fail(store, first, arg, "%s", message);
+  *next = first + size;
+  if (rc != CUSTMEM_OK) {
+    int is_whole = last < 0 || asked->resolutions[first + last].why != CUSTMEM_WHY_ONE_MATCH;
+    if (is_whole && last < size - 1) last++;
+    fail_row(store, asked, first + last, rc);
+    *next = first + last + 1;
+  }
+  for (i = first; i < *next; i++)
+    conclude(&asked->resolutions[i]);
+  release(stmt);
+  return rc;
+}
+
+/* Damage in one place leaves the rest to be resolved; any other failure is that of all the rest. */
+static int resolve_all(custmem *store, resolving *asked, int32_t *answered) {
+  int rc = CUSTMEM_OK;
+  *answered = 0;
+  while (*answered < asked->count && (rc == CUSTMEM_OK || rc == CUSTMEM_CORRUPT))
+    rc = resolve_batch(store, asked, *answered, answered);
+  return asked->code == CUSTMEM_OK
+           ? CUSTMEM_OK
+           : fail(store, asked->code, asked->errarg, "%s", asked->errmsg);
 }
 
 /* One conversation needs no transaction of its own: its statement is one. */
@@ -3115,14 +3134,13 @@ static int resolve_page(
   custmem_resolution *resolutions
 ) {
   custmem_notice notice = {NULL, resolutions, count};
-  text instructor;
+  resolving asked = {NO_TEXT, queries, resolutions, count, NULL, NULL, 0, CUSTMEM_OK, "", ""};
   int32_t answered = 0;
   int rc = CUSTMEM_OK, why = CUSTMEM_WHY_NO_INSTRUCTOR;
-  if (take_instructor(store, instructor_id, &instructor) == CUSTMEM_OK) {
+  if (take_instructor(store, instructor_id, &asked.instructor) == CUSTMEM_OK) {
     why = CUSTMEM_WHY_LOOKUP_FAILED;
     if (count > 1) rc = begin_read(store);
-    if (rc == CUSTMEM_OK)
-      rc = resolve_each(store, instructor, queries, count, resolutions, &answered);
+    if (rc == CUSTMEM_OK) rc = resolve_all(store, &asked, &answered);
     if (count > 1) end_read(store);
   }
   answer_all(resolutions, answered, count, why);

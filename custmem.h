@@ -517,8 +517,10 @@ CUSTMEM_API int custmem_resolve(
 );
 
 /* Resolves a page of an inbox within one read transaction: all answers are of one moment, and each
-** is what custmem_resolve would give. Errors: as custmem_resolve; the first one is returned, and
-** the others are still resolved. */
+** is what custmem_resolve would give. Errors: as custmem_resolve; the first one, by its row, is
+** returned. After a conversation_id that is refused, or a damaged row, the others are still resolved;
+** any other failure (I/O, memory, an interrupt) leaves those after it UNLINKED, LOOKUP_FAILED: what
+** could be found then would be of another moment. */
 CUSTMEM_API int custmem_resolve_many(
   custmem *store,
   const char *instructor_id, /* may be NULL: all UNLINKED */

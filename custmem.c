@@ -1194,17 +1194,32 @@ static int make_uuid(custmem *store, int64_t now_ms, char uuid[CUSTMEM_UUID_SIZE
 
 /* ---- SHA-256 (FIPS 180-4) ------------------------------------------------------------------ */
 
-typedef struct sha256 {
-  uint32_t state[8];
-  uint64_t size;
-  unsigned char block[64];
-} sha256;
+enum { SHA256_BLOCK = 64 };
 
 static uint32_t rotate_right(uint32_t x, int bits) {
   return x >> bits | x << (32 - bits);
 }
 
-static void sha256_block(uint32_t state[8], const unsigned char block[64]) {
+/* Each word of the schedule from the words 15, 2, 16 and 7 before it. */
+static uint32_t sha256_word(const uint32_t *w) {
+  uint32_t x = w[1], y = w[14];
+  return w[0] + w[9] + (rotate_right(x, 7) ^ rotate_right(x, 18) ^ x >> 3) +
+         (rotate_right(y, 17) ^ rotate_right(y, 19) ^ y >> 10);
+}
+
+/* The variables change places from round to round, so that none is copied. Each round also makes the
+** word of sixteen rounds later: its sums do not wait for the round's. */
+#define SHA256_ROUND(a, b, c, d, e, f, g, h, i)                                                \
+  do {                                                                                         \
+    h += (rotate_right(e, 6) ^ rotate_right(e, 11) ^ rotate_right(e, 25)) +                    \
+         (g ^ (e & (f ^ g))) + k[i] + w[i];                                                    \
+    d += h;                                                                                    \
+    h += (rotate_right(a, 2) ^ rotate_right(a, 13) ^ rotate_right(a, 22)) +                    \
+         ((a & b) | (c & (a | b)));                                                            \
+    w[(i) + 16] = sha256_word(w + (i));                                                        \
+  } while (0)
+
+static void sha256_block(uint32_t state[8], const unsigned char *block) {
   static const uint32_t k[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4,
     0xab1c5ed5, 0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe,
@@ -1222,40 +1237,18 @@ static void sha256_block(uint32_t state[8], const unsigned char block[64]) {
   for (i = 0; i < 16; i++)
     w[i] = (uint32_t)block[4 * i] << 24 | (uint32_t)block[4 * i + 1] << 16 |
            (uint32_t)block[4 * i + 2] << 8 | block[4 * i + 3];
-  /* Each round also makes the word of sixteen rounds later: its sums do not wait for the round's. */
-  for (i = 0; i < 64; i++) {
-    uint32_t t1 = h + (rotate_right(e, 6) ^ rotate_right(e, 11) ^ rotate_right(e, 25)) +
-                  (g ^ (e & (f ^ g))) + k[i] + w[i];
-    uint32_t t2 = (rotate_right(a, 2) ^ rotate_right(a, 13) ^ rotate_right(a, 22)) +
-                  ((a & b) | (c & (a | b)));
-    uint32_t x = w[i + 1], y = w[i + 14];
-    w[i + 16] = w[i] + w[i + 9] + (rotate_right(x, 7) ^ rotate_right(x, 18) ^ x >> 3) +
-                (rotate_right(y, 17) ^ rotate_right(y, 19) ^ y >> 10);
-    h = g, g = f, f = e, e = d + t1, d = c, c = b, b = a, a = t1 + t2;
+  for (i = 0; i < 64; i += 8) {
+    SHA256_ROUND(a, b, c, d, e, f, g, h, i);
+    SHA256_ROUND(h, a, b, c, d, e, f, g, i + 1);
+    SHA256_ROUND(g, h, a, b, c, d, e, f, i + 2);
+    SHA256_ROUND(f, g, h, a, b, c, d, e, i + 3);
+    SHA256_ROUND(e, f, g, h, a, b, c, d, i + 4);
+    SHA256_ROUND(d, e, f, g, h, a, b, c, i + 5);
+    SHA256_ROUND(c, d, e, f, g, h, a, b, i + 6);
+    SHA256_ROUND(b, c, d, e, f, g, h, a, i + 7);
   }
   state[0] += a, state[1] += b, state[2] += c, state[3] += d;
   state[4] += e, state[5] += f, state[6] += g, state[7] += h;
-}
-
-static void sha256_start(sha256 *sha) {
-  static const uint32_t start[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
-                                    0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
-  memcpy(sha->state, start, sizeof start);
-  sha->size = 0;
-}
-
-static void sha256_add(sha256 *sha, const void *bytes, size_t size) {
-  const unsigned char *at = bytes;
-  while (size > 0) {
-    size_t used = (size_t)(sha->size % sizeof sha->block);
-    size_t part = sizeof sha->block - used;
-    if (part > size) part = size;
-    memcpy(sha->block + used, at, part);
-    sha->size += part;
-    at += part;
-    size -= part;
-    if (sha->size % sizeof sha->block == 0) sha256_block(sha->state, sha->block);
-  }
 }
 
 static void put_big_endian(unsigned char *bytes, uint64_t value, int size) {
@@ -1264,15 +1257,22 @@ static void put_big_endian(unsigned char *bytes, uint64_t value, int size) {
     bytes[i] = (unsigned char)(value >> (8 * (size - 1 - i)));
 }
 
-static void sha256_finish(sha256 *sha, unsigned char hash[HASH_BYTES]) {
-  static const unsigned char padding[64] = {0x80};
-  unsigned char bits[8];
-  size_t i;
-  put_big_endian(bits, sha->size * 8, 8);
-  sha256_add(sha, padding, 1 + (119 - sha->size % 64) % 64);
-  sha256_add(sha, bits, sizeof bits);
+/* The last bytes are followed by 0x80, zeros, and the number of bits at the end of a block. */
+static void sha256(const unsigned char *bytes, size_t size, unsigned char hash[HASH_BYTES]) {
+  uint32_t state[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                       0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+  unsigned char tail[2 * SHA256_BLOCK] = {0};
+  size_t rest = size % SHA256_BLOCK, whole = size - rest, i;
+  size_t tail_size = rest < SHA256_BLOCK - 8 ? SHA256_BLOCK : 2 * SHA256_BLOCK;
+  for (i = 0; i < whole; i += SHA256_BLOCK)
+    sha256_block(state, bytes + i);
+  memcpy(tail, bytes + whole, rest);
+  tail[rest] = 0x80;
+  put_big_endian(tail + tail_size - 8, (uint64_t)size * 8, 8);
+  for (i = 0; i < tail_size; i += SHA256_BLOCK)
+    sha256_block(state, tail + i);
   for (i = 0; i < 8; i++)
-    put_big_endian(hash + 4 * i, sha->state[i], 4);
+    put_big_endian(hash + 4 * i, state[i], 4);
 }
 
 /* ---- The audit's encoding -------------------------------------------------------------------
@@ -1282,23 +1282,31 @@ static void sha256_finish(sha256 *sha, unsigned char hash[HASH_BYTES]) {
 #define CHAIN_DOMAIN "custmem.audit.chain.1"
 #define EVENT_DOMAIN "custmem.audit.event.1"
 
-static void add_field(sha256 *sha, int tag, const void *bytes, size_t size) {
-  unsigned char prefix[5];
-  prefix[0] = (unsigned char)tag;
-  put_big_endian(prefix + 1, bytes != NULL ? size : UINT32_MAX, 4);
-  sha256_add(sha, prefix, sizeof prefix);
-  if (bytes != NULL) sha256_add(sha, bytes, size);
+/* Room for an event: its fields, a tag and a length for each, the domain and the hash before it. */
+typedef struct encoding {
+  size_t size;
+  unsigned char bytes[sizeof(custmem_event) + 256];
+} encoding;
+
+static void add_field(encoding *out, int tag, const void *bytes, size_t size) {
+  unsigned char *at = out->bytes + out->size;
+  at[0] = (unsigned char)tag;
+  put_big_endian(at + 1, bytes != NULL ? size : UINT32_MAX, 4);
+  out->size += 5;
+  if (bytes == NULL) return;
+  memcpy(at + 5, bytes, size);
+  out->size += size;
 }
 
 /* "" in a struct is NULL in the file: no write stores an empty text, and no read accepts one. */
-static void add_text(sha256 *sha, int tag, const char *value) {
-  add_field(sha, tag, value[0] != '\0' ? value : NULL, strlen(value));
+static void add_text(encoding *out, int tag, const char *value) {
+  add_field(out, tag, value[0] != '\0' ? value : NULL, strlen(value));
 }
 
-static void add_int(sha256 *sha, int tag, int64_t value) {
+static void add_int(encoding *out, int tag, int64_t value) {
   unsigned char bytes[8];
   put_big_endian(bytes, (uint64_t)value, 8);
-  add_field(sha, tag, bytes, sizeof bytes);
+  add_field(out, tag, bytes, sizeof bytes);
 }
 
 static const char *actor_type_name(int32_t type) {
@@ -1311,32 +1319,32 @@ static void hash_of_empty_chain(
   text instructor,
   unsigned char hash[HASH_BYTES]
 ) {
-  sha256 sha;
-  sha256_start(&sha);
-  add_text(&sha, 0, CHAIN_DOMAIN);
-  add_text(&sha, 1, store_id);
-  add_field(&sha, 2, instructor.bytes, (size_t)instructor.size);
-  sha256_finish(&sha, hash);
+  encoding out;
+  out.size = 0;
+  add_text(&out, 0, CHAIN_DOMAIN);
+  add_text(&out, 1, store_id);
+  add_field(&out, 2, instructor.bytes, (size_t)instructor.size);
+  sha256(out.bytes, out.size, hash);
 }
 
 /* Replaces the hash of the event before by that of this event. */
 static void hash_of_event(const custmem_event *event, unsigned char hash[HASH_BYTES]) {
-  sha256 sha;
-  sha256_start(&sha);
-  add_text(&sha, 0, EVENT_DOMAIN);
-  add_field(&sha, 1, hash, HASH_BYTES);
-  add_text(&sha, 2, event->instructor_id);
-  add_int(&sha, 3, event->seq);
-  add_text(&sha, 4, event->event_name);
-  add_text(&sha, 5, event->conversation_id);
-  add_text(&sha, 6, event->previous_customer_id);
-  add_text(&sha, 7, event->new_customer_id);
-  add_text(&sha, 8, actor_type_name(event->actor_type));
-  add_text(&sha, 9, event->actor_id);
-  add_text(&sha, 10, event->reason);
-  add_text(&sha, 11, event->context);
-  add_int(&sha, 12, event->created_at_ms);
-  sha256_finish(&sha, hash);
+  encoding out;
+  out.size = 0;
+  add_text(&out, 0, EVENT_DOMAIN);
+  add_field(&out, 1, hash, HASH_BYTES);
+  add_text(&out, 2, event->instructor_id);
+  add_int(&out, 3, event->seq);
+  add_text(&out, 4, event->event_name);
+  add_text(&out, 5, event->conversation_id);
+  add_text(&out, 6, event->previous_customer_id);
+  add_text(&out, 7, event->new_customer_id);
+  add_text(&out, 8, actor_type_name(event->actor_type));
+  add_text(&out, 9, event->actor_id);
+  add_text(&out, 10, event->reason);
+  add_text(&out, 11, event->context);
+  add_int(&out, 12, event->created_at_ms);
+  sha256(out.bytes, out.size, hash);
 }
 
 static void make_head(int64_t count, const unsigned char hash[HASH_BYTES], custmem_head *head) {
@@ -1700,15 +1708,17 @@ static int run_schema_statement(
   return rc == SQLITE_OK ? step(store, stmt, &row) : fail_sqlite(store, rc);
 }
 
-/* Runs schema.sql, which takes the write lock first and commits last. Whoever else made the store,
-** or anything, before the lock was had keeps what they made. */
-static int create_schema(custmem *store) {
-  char store_id[CUSTMEM_UUID_SIZE + 1], strange[CUSTMEM_ID_MAX + 1];
-  int64_t now_ms, objects = 0;
-  int locked = 0, rc = take_now(store, &now_ms);
+/* Runs the paragraphs of schema.sql from `first` to before `end`. */
+static int run_schema(
+  custmem *store,
+  size_t first,
+  size_t end,
+  const char *store_id,
+  int64_t now_ms
+) {
+  int rc = CUSTMEM_OK;
   size_t i;
-  if (rc == CUSTMEM_OK) rc = make_uuid(store, now_ms, store_id);
-  for (i = 0; i < COUNT_OF(SCHEMA) && rc == CUSTMEM_OK && objects == 0; i++) {
+  for (i = first; i < end && rc == CUSTMEM_OK; i++) {
     const char *sql = SCHEMA[i];
     while (rc == CUSTMEM_OK && sql[0] != '\0') {
       sqlite3_stmt *stmt = NULL;
@@ -1717,11 +1727,76 @@ static int create_schema(custmem *store) {
       if (stmt != NULL) rc = run_schema_statement(store, stmt, store_id, now_ms);
       sqlite3_finalize(stmt);
     }
-    if (rc == CUSTMEM_OK && !locked && !sqlite3_get_autocommit(store->db)) {
-      locked = 1;
-      rc = read_schema(store, &objects, strange);
-    }
   }
+  return rc;
+}
+
+/* What schema.sql makes up to the row that says which store it is: the pages of a database in memory.
+** The first store in memory that a process makes leaves them here; the others copy them, in less
+** than half the time that the SQL takes. */
+enum image_state { NO_IMAGE, MAKING_IMAGE, IMAGE };
+static atomic_int image_state = NO_IMAGE;
+static unsigned char image[16 * 4096];
+static sqlite3_int64 image_size;
+
+/* Best effort: without an image every store in memory runs all of schema.sql. */
+static void keep_image(custmem *store) {
+  int expected = NO_IMAGE;
+  unsigned char *pages;
+  if (!atomic_compare_exchange_strong(&image_state, &expected, MAKING_IMAGE)) return;
+  pages = sqlite3_serialize(store->db, "main", &image_size, 0);
+  if (pages != NULL && image_size <= (sqlite3_int64)sizeof image) {
+    memcpy(image, pages, (size_t)image_size);
+    atomic_store(&image_state, IMAGE);
+  } else {
+    atomic_store(&image_state, NO_IMAGE);
+  }
+  sqlite3_free(pages);
+}
+
+static int copy_image(custmem *store) {
+  sqlite3 *from = NULL;
+  sqlite3_backup *backup = NULL;
+  int rc =
+    sqlite3_open_v2(":memory:", &from, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+  if (rc == SQLITE_OK)
+    rc = sqlite3_deserialize(
+      from, "main", image, image_size, image_size, SQLITE_DESERIALIZE_READONLY
+    );
+  if (rc == SQLITE_OK) {
+    backup = sqlite3_backup_init(store->db, "main", from, "main");
+    sqlite3_backup_step(backup, -1);
+    rc = backup != NULL ? sqlite3_backup_finish(backup) : sqlite3_errcode(store->db);
+  }
+  sqlite3_close(from);
+  return rc == SQLITE_OK ? CUSTMEM_OK : fail_sqlite(store, rc);
+}
+
+static size_t paragraph_with(const char *words) {
+  size_t i = 0;
+  while (strstr(SCHEMA[i], words) == NULL)
+    i++;
+  return i;
+}
+
+/* Runs schema.sql, which takes the write lock first and commits last. Whoever else made the store,
+** or anything, before the lock was had keeps what they made. */
+static int create_schema(custmem *store, enum place place) {
+  char store_id[CUSTMEM_UUID_SIZE + 1], strange[CUSTMEM_ID_MAX + 1];
+  int64_t now_ms, objects = 0;
+  size_t locked = paragraph_with("BEGIN IMMEDIATE") + 1, row = paragraph_with(":store_id");
+  int copied = place == MEMORY && atomic_load(&image_state) == IMAGE;
+  int rc = take_now(store, &now_ms);
+  if (rc == CUSTMEM_OK) rc = make_uuid(store, now_ms, store_id);
+  if (rc == CUSTMEM_OK && copied) rc = copy_image(store);
+  if (rc == CUSTMEM_OK) rc = run_schema(store, 0, locked, store_id, now_ms);
+  if (rc == CUSTMEM_OK && !copied) {
+    rc = read_schema(store, &objects, strange);
+    if (rc == CUSTMEM_OK && objects == 0) rc = run_schema(store, locked, row, store_id, now_ms);
+    if (rc == CUSTMEM_OK && place == MEMORY) keep_image(store);
+  }
+  if (rc == CUSTMEM_OK && objects == 0)
+    rc = run_schema(store, row, COUNT_OF(SCHEMA), store_id, now_ms);
   roll_back(store);
   return rc;
 }
@@ -1749,12 +1824,12 @@ static int identify(custmem *store, int *is_new) {
 }
 
 /* A database with nothing in it becomes a store; what is one is compared with schema.sql. */
-static int have_schema(custmem *store) {
+static int have_schema(custmem *store, enum place place) {
   int is_new, rc = identify(store, &is_new);
   if (rc == CUSTMEM_OK && is_new && store->read_only)
     rc = fail(store, CUSTMEM_OTHER_APPLICATION, "path", "the file is empty: no store yet");
   else if (rc == CUSTMEM_OK && is_new)
-    rc = create_schema(store);
+    rc = create_schema(store, place);
   return rc == CUSTMEM_OK ? check_schema(store) : rc;
 }
 
@@ -1891,7 +1966,7 @@ static int establish(custmem *store, enum place place) {
   int rc = place == MEMORY ? CUSTMEM_OK : peek(store, place == EMPTY_FILE);
   if (rc == CUSTMEM_OK) rc = configure(store);
   if (rc == CUSTMEM_OK) rc = prepare_control(store);
-  if (rc == CUSTMEM_OK) rc = have_schema(store);
+  if (rc == CUSTMEM_OK) rc = have_schema(store, place);
   if (rc == CUSTMEM_OK) rc = read_store(store, &store->info);
   if (rc == CUSTMEM_OK) rc = use_wal(store, place);
   if (rc == CUSTMEM_OK) allow_checkpoint(store, !store->read_only);
@@ -3696,7 +3771,7 @@ int custmem_audit_head(custmem *store, const char *instructor_id, custmem_head *
 }
 
 /* A sum over rows that is equal for equal sets of rows, whatever their order, and for nothing else
-** that a file could have been prepared to hold: SipHash-2-4 under a key drawn after the file was
+** that a file could have been prepared to hold: SipHash-1-3 under a key drawn after the file was
 ** written. It proves that an index holds what its table holds, in no memory. */
 typedef struct row_sum {
   uint64_t key[2];
@@ -3725,8 +3800,7 @@ static void sip_round(uint64_t v[4]) {
   v[2] = rotate_left(v[2], 32);
 }
 
-/* SipHash-2-4 of whole words; its own padding, which tells sizes apart, is not needed for rows of
-** one size. */
+/* SipHash-1-3 of whole words. Its padding, which tells sizes apart, is the caller's. */
 static uint64_t sip_hash(const uint64_t key[2], const uint64_t *words, size_t count) {
   uint64_t v[4];
   size_t i;
@@ -3736,15 +3810,16 @@ static uint64_t sip_hash(const uint64_t key[2], const uint64_t *words, size_t co
   v[3] = key[1] ^ UINT64_C(0x7465646279746573);
   for (i = 0; i < count; i++) {
     v[3] ^= words[i];
-    sip_round(v), sip_round(v);
+    sip_round(v);
     v[0] ^= words[i];
   }
   v[2] ^= 0xff;
-  sip_round(v), sip_round(v), sip_round(v), sip_round(v);
+  sip_round(v), sip_round(v), sip_round(v);
   return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
-/* The texts one after another, each with its NUL, in as many words as they take; then the numbers. */
+/* The texts one after another, each with its NUL, in as many words as they take; then the numbers,
+** and how many bytes the texts are. */
 static void add_row(row_sum *sum, const link_event *event) {
   uint64_t words[(sizeof event->conversation_id + 2 * sizeof event->new_customer_id) / 8 + 4];
   const char *const texts[] = {

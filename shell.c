@@ -1951,10 +1951,10 @@ struct inbox {
 
 /* clang-format off */
 
-/* Whoever changes a letter of it changes STYLE_HASH too: test_page says what it is to be. The
+/* Whoever changes a letter of it changes STYLE_SHEET_HASH too: test_page says what it is to be. The
 ** colours of the badge are three greys of the page with a touch of blue, violet and brown: none of
 ** them says that something is good or bad. */
-static const char *const STYLE[] = {
+static const char *const STYLE_SHEET[] = {
   "\n",
   ":root {\n",
   "  color-scheme: light dark;\n",
@@ -1976,7 +1976,7 @@ static const char *const STYLE[] = {
   "* { box-sizing: border-box; margin: 0; padding: 0; }\n",
   "html { -webkit-text-size-adjust: 100%; text-size-adjust: 100%; }\n",
   "body {\n",
-  "  background: var(--paper); color: var(--ink); overflow-wrap: anywhere;\n",
+  "  background: var(--paper); color: var(--ink); list-style: none; overflow-wrap: anywhere;\n",
   "  font: 1rem/1.5 system-ui, -apple-system, \"Segoe UI\", Roboto, \"Noto Sans\", sans-serif;\n",
   "  padding: 2rem 1.25rem 3rem;\n",
   "}\n",
@@ -1988,7 +1988,8 @@ static const char *const STYLE[] = {
   "}\n",
   "h1 { font-size: 2rem; line-height: 1.25; }\n",
   "h2 { color: var(--quiet); font-size: 0.8125rem; font-weight: 600; padding-bottom: 0.625rem; }\n",
-  "h3 { font-size: 1.375rem; padding-bottom: 0.125rem; }\n",
+  /* Accents piled up on a letter are cut off at the line, and not laid over the badge. */
+  "h3 { font-size: 1.375rem; overflow: clip; padding-bottom: 0.125rem; }\n",
   "header { padding-bottom: 2rem; }\n",
   ".quiet { color: var(--quiet); font-size: 0.875rem; }\n",
   "main { display: grid; gap: 2.5rem; grid-template-columns: minmax(0, 1fr); }\n",
@@ -2007,7 +2008,6 @@ static const char *const STYLE[] = {
   ".name, .last {\n",
   "  display: -webkit-box; overflow: clip; -webkit-box-orient: vertical; -webkit-line-clamp: 2;\n",
   "}\n",
-  /* What towers above its line (piled accents) is cut off at the card, not laid over the next. */
   "article {\n",
   "  background: var(--card); border: 1px solid var(--line); border-radius: 0.75rem;\n",
   "  overflow: clip; padding: 1.25rem;\n",
@@ -2037,7 +2037,7 @@ static const char *const STYLE[] = {
   "  width: fit-content;\n",
   "}\n",
   ".icon { border: 2px solid; border-radius: 50%; height: 0.625rem; width: 0.625rem; }\n",
-  ".copy { color: var(--quiet); display: block; padding: 0.1875rem 0 0 0.0625rem; }\n",
+  ".copy { color: var(--quiet); display: block; padding-top: 0.1875rem; }\n",
   ".known .label { background: var(--known); color: var(--known-ink); }\n",
   ".known .icon { border-width: 0.3125rem; }\n",
   ".new .label { background: var(--new); color: var(--new-ink); }\n",
@@ -2057,7 +2057,7 @@ static const char *const STYLE[] = {
 
 /* clang-format on */
 
-#define STYLE_HASH "/S41bQLpTj+xZDLoUtfdXUBjnA5Gm7kBrew2IWXxYDg="
+#define STYLE_SHEET_HASH "29BlBFyw65TYzwuwfbRioiWPVjqpBl/ND+kKuciHVPs="
 
 /* Puts text with the five signs spelled out that HTML could take for its own; it uses the text up. */
 static void put_escaped(char *text) {
@@ -2109,7 +2109,7 @@ static void put_badge(int badge) {
 }
 
 /* The local time of a message. 0 where the stream does not say when it was, or nonsense. */
-static int local_time(const struct message *message, struct tm *when) {
+static int time_of(const struct message *message, struct tm *when) {
   time_t seconds = (time_t)(message->at_ms / 1000);
   return message->at_ms > 0 && localtime_r(&seconds, when) != NULL;
 }
@@ -2118,7 +2118,7 @@ static int local_time(const struct message *message, struct tm *when) {
 static void put_time(const struct message *message, const char *format) {
   char shown_time[64], full[64];
   struct tm when;
-  if (!local_time(message, &when)) return;
+  if (!time_of(message, &when)) return;
   if (strftime(shown_time, sizeof shown_time, format, &when) == 0) return;
   if (strftime(full, sizeof full, "%Y-%m-%dT%H:%M:%S%z", &when) == 0) return;
   put_element("<time datetime=\"", full, "\">");
@@ -2126,16 +2126,22 @@ static void put_time(const struct message *message, const char *format) {
 }
 
 static void put_message(const struct message *message) {
-  int is_text = strcmp(message->kind, "text") == 0;
-  if (!is_text) put_element("<span class=\"kind\">", message->kind, "</span>");
-  if (!is_text && message->text[0] != '\0') put(" ");
+  int is_plain = strcmp(message->kind, "text") == 0;
+  if (!is_plain) put_element("<span class=\"kind\">", message->kind, "</span>");
+  if (!is_plain && message->text[0] != '\0') put(" ");
   put_element("", message->text, "");
+}
+
+/* A heading without a word is none: who has only blanks for a name goes by the conversation. */
+static const char *row_name(const struct inbox_row *row) {
+  return row->name[strspn(row->name, " \t\r\n")] != '\0' ? row->name : row->conversation_id;
 }
 
 static void put_in_list(const struct inbox_row *row, int badges) {
   const struct message *last = &row->messages[row->message_count - 1];
   put_element(
-    "<li class=\"row\">\n<div class=\"top\"><p class=\"name\" dir=\"auto\">", row->name, "</p>"
+    "<li class=\"row\">\n<div class=\"top\"><p class=\"name\" dir=\"auto\">", row_name(row),
+    "</p>"
   );
   put_time(last, "%e %b, %H:%M");
   put("</div>\n");
@@ -2152,12 +2158,12 @@ static void put_messages(const struct inbox_row *row) {
   for (i = 0; i < row->message_count; i++) {
     const struct message *message = &row->messages[i];
     struct tm when;
-    int is_dated =
-      local_time(message, &when) && strftime(next, sizeof next, "%A, %e %B %Y, %Z", &when) > 0;
-    if (!is_dated) next[0] = '\0';
+    int has_day =
+      time_of(message, &when) && strftime(next, sizeof next, "%A, %e %B %Y, %Z", &when) > 0;
+    if (!has_day) next[0] = '\0';
     if (i == 0 || strcmp(day, next) != 0) {
       if (i > 0) put("</ol>\n");
-      if (is_dated) put_element("<p class=\"day\">", next, "</p>\n");
+      if (has_day) put_element("<p class=\"day\">", next, "</p>\n");
       put("<ol role=\"list\">\n");
       memcpy(day, next, sizeof day);
     }
@@ -2181,7 +2187,7 @@ static void put_in_full(const struct inbox_row *row, int number, int badges) {
   char *start = need(sqlite3_mprintf(
     "<article aria-labelledby=\"view-%d\">\n<h3 id=\"view-%d\" dir=\"auto\">", number, number
   ));
-  put_element(start, row->name, "</h3>\n");
+  put_element(start, row_name(row), "</h3>\n");
   sqlite3_free(start);
   if (badges) put_badge(row->badge);
   put_messages(row);
@@ -2199,15 +2205,15 @@ static void put_head(const char *instructor) {
   size_t i;
   put("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
       "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none';"
-      " style-src 'sha256-" STYLE_HASH "'; base-uri 'none'; form-action 'none'\">\n"
+      " style-src 'sha256-" STYLE_SHEET_HASH "'; base-uri 'none'; form-action 'none'\">\n"
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
       "<meta name=\"color-scheme\" content=\"light dark\">\n"
       "<meta name=\"format-detection\""
       " content=\"telephone=no, date=no, address=no, email=no\">\n"
       "<meta name=\"referrer\" content=\"no-referrer\">\n");
   put_element("<title>Inbox of ", instructor, "</title>\n<style>");
-  for (i = 0; i < COUNT_OF(STYLE); i++)
-    put(STYLE[i]);
+  for (i = 0; i < COUNT_OF(STYLE_SHEET); i++)
+    put(STYLE_SHEET[i]);
   put("</style>\n</head>\n");
 }
 

@@ -255,6 +255,66 @@ TEST(more_than_one_customer_with_the_key_is_no_resolution) {
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
 }
 
+/* Gives the file a second customer with Anna's key behind the index that forbids it: the index is
+** taken for a plain one while the row is written. Afterwards the schema is what it was to the letter,
+** and SQLite, who trusts it, looks for no second row where all columns of the index are equal. */
+static void hide_duplicate(const char *path, const char *customer_id) {
+  char sql[1024];
+  sqlite3 *db = test_plain(path);
+  snprintf(
+    sql, sizeof sql,
+    "PRAGMA writable_schema = ON;"
+    "UPDATE sqlite_schema SET sql = replace(sql, 'UNIQUE ', '')"
+    " WHERE name = 'customers_identity';"
+    "PRAGMA writable_schema = RESET;"
+    "INSERT INTO customers SELECT '" SECOND "', instructor_id, channel, normalized_identifier,"
+    " NULL, 1, 1 FROM customers WHERE id = '%s';"
+    "PRAGMA writable_schema = ON;"
+    "UPDATE sqlite_schema SET sql = replace(sql, 'CREATE INDEX', 'CREATE UNIQUE INDEX')"
+    " WHERE name = 'customers_identity';"
+    "PRAGMA writable_schema = RESET;",
+    customer_id
+  );
+  CHECK_INT(test_sql(db, sql), SQLITE_OK);
+  CHECK_INT(test_sql_int(db, "SELECT count(*) FROM customers"), 2);
+  sqlite3_close(db);
+}
+
+static void check_hidden_duplicate(custmem *store, const char *anna) {
+  static const custmem_query queries[3] = {
+    {"talk-2", "whatsapp", NUMBER, ENDS},
+    {"talk-1", "whatsapp", NUMBER, ENDS},
+    {"talk-3", "whatsapp", KEY, ENDS}};
+  custmem_resolution got[3];
+  CHECK_INT(resolve(store, A, "talk-2", "whatsapp", NUMBER, &got[0]), CUSTMEM_OK);
+  CHECK_ANSWER(&got[0], CUSTMEM_WHY_MANY_MATCHES, 0, "", KEY);
+  spoil(got, 3);
+  CHECK_INT(custmem_resolve_many(store, A, queries, 3, got), CUSTMEM_OK);
+  CHECK_ANSWER(&got[0], CUSTMEM_WHY_MANY_MATCHES, 0, "", KEY);
+  CHECK_ANSWER(&got[1], CUSTMEM_WHY_EXPLICIT_LINK, 0, anna, "");
+  CHECK_ANSWER(&got[2], CUSTMEM_WHY_MANY_MATCHES, 0, "", KEY);
+}
+
+TEST(a_second_match_that_a_unique_index_hides_is_no_resolution) {
+  const char *path = test_path("hidden.db");
+  custmem *store = test_store(path);
+  custmem_report report;
+  char anna[CUSTMEM_UUID_SIZE + 1];
+  REQUIRE(store != NULL);
+  strcpy(anna, test_customer(store, A, NUMBER));
+  link_to(store, A, "talk-1", anna);
+  hide_duplicate(path, anna);
+  check_hidden_duplicate(store, anna);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+  /* The file opens, and check says what it holds. */
+  store = test_store(path);
+  REQUIRE(store != NULL);
+  check_hidden_duplicate(store, anna);
+  CHECK_INT(custmem_check(store, &report), CUSTMEM_BROKEN);
+  CHECK_INT(report.fault, CUSTMEM_FAULT_DATABASE);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
 TEST(without_an_identifier_there_is_no_resolution) {
   static const char *const blanks[] = {"", " ", "   ", "\xc2\xa0", "\xe2\x80\x8b", NULL};
   custmem *store = test_store(NULL);
@@ -1122,6 +1182,135 @@ TEST(all_answers_of_a_batch_are_of_one_moment) {
   vfs_shim_remove();
 }
 
+/* A page whose answers lie on pages of the file that are far apart, and a writer that changes all of
+** them at the reader's nth read, which then fails. */
+enum { PAGE = 6, PAGE_STRIDE = 40 };
+
+typedef struct turner {
+  custmem *writer;
+  char customers[2][CUSTMEM_UUID_SIZE + 1];
+  int now; /* whom the page's conversations are linked to */
+  int64_t nth, reads;
+} turner;
+
+static const char *page_name(int conversation) {
+  static char names[8][CUSTMEM_ID_MAX + 1];
+  static unsigned next;
+  char *name = names[next++ % COUNT_OF(names)];
+  snprintf(name, sizeof names[0], "%060d", conversation);
+  return name;
+}
+
+static void turn(turner *me) {
+  custmem_actor actor = test_human(A);
+  int i, was = me->now;
+  me->now = !was;
+  for (i = 0; i < PAGE; i++)
+    CHECK_INT(
+      custmem_relink(
+        me->writer, &actor, page_name(i * PAGE_STRIDE), me->customers[was],
+        me->customers[me->now], "turned", ENDS, NULL, 0, NULL
+      ),
+      CUSTMEM_OK
+    );
+}
+
+static void strike_at_nth(int op, int kind, void *ctx) {
+  turner *me = ctx;
+  (void)kind;
+  if (op == VFS_SHIM_READ && ++me->reads == me->nth) turn(me);
+}
+
+static int turner_open(turner *me, const char *path) {
+  int i;
+  memset(me, 0, sizeof *me);
+  me->writer = test_store(path);
+  if (me->writer == NULL) return 0;
+  strcpy(me->customers[0], test_customer(me->writer, A, NUMBER));
+  strcpy(me->customers[1], test_customer(me->writer, A, "+39 333 7654321"));
+  for (i = 0; i < PAGE * PAGE_STRIDE; i++)
+    link_to(me->writer, A, page_name(i), me->customers[0]);
+  return 1;
+}
+
+/* Whether the answers are of one moment, and the rest says that it failed. Gives how many failed. */
+static int check_moment(turner *me, const custmem_resolution *got) {
+  const char *customer_id = "";
+  int i, failed = 0;
+  for (i = 0; i < PAGE; i++) {
+    if (got[i].why != CUSTMEM_WHY_EXPLICIT_LINK) {
+      failed++;
+      CHECK_ANSWER(&got[i], CUSTMEM_WHY_LOOKUP_FAILED, 0, "", got[i].normalized_identifier);
+      continue;
+    }
+    if (customer_id[0] == '\0') customer_id = got[i].customer_id;
+    if (!CHECK_TEXT(got[i].customer_id, customer_id))
+      printf("  (row %d; the read that failed was number %d)\n", i, (int)me->nth);
+    CHECK(
+      strcmp(customer_id, me->customers[0]) == 0 || strcmp(customer_id, me->customers[1]) == 0
+    );
+  }
+  return failed;
+}
+
+/* On a handle that has just been opened, so that the page is read from the file. Gives whether a
+** read failed; *partly counts the pages that have answers as well. */
+static int page_with_fault(turner *me, const char *path, int code, int *partly) {
+  vfs_shim_fault fault = {
+    VFS_SHIM_BIT(VFS_SHIM_READ), VFS_SHIM_ALL, 1, 0, SQLITE_OK, VFS_SHIM_NOT_DONE};
+  custmem_query queries[PAGE];
+  custmem_resolution got[PAGE];
+  custmem *reader = test_store(path);
+  int rc, fired, failed, i;
+  for (i = 0; i < PAGE; i++) {
+    custmem_query query = {page_name(i * PAGE_STRIDE), "whatsapp", NUMBER, ENDS};
+    queries[i] = query;
+  }
+  spoil(got, PAGE);
+  fault.nth = me->nth;
+  fault.code = code;
+  me->reads = 0;
+  vfs_shim_watch(strike_at_nth, me);
+  vfs_shim_fail(&fault);
+  rc = custmem_resolve_many(reader, A, queries, PAGE, got);
+  vfs_shim_fail(NULL);
+  vfs_shim_watch(NULL, NULL);
+  fired = vfs_shim_fired() > 0;
+  failed = check_moment(me, got);
+  CHECK_INT(failed > 0, rc != CUSTMEM_OK);
+  if (rc != CUSTMEM_OK) CHECK_INT(rc, code == SQLITE_IOERR_NOMEM ? CUSTMEM_NOMEM : CUSTMEM_IO);
+  *partly += failed > 0 && failed < PAGE;
+  /* The handle goes on, and sees what is there now. */
+  CHECK_INT(custmem_resolve_many(reader, A, queries, PAGE, got), CUSTMEM_OK);
+  CHECK_INT(check_moment(me, got), 0);
+  CHECK_TEXT(got[0].customer_id, me->customers[me->now]);
+  CHECK_INT(custmem_close(reader), CUSTMEM_OK);
+  return fired;
+}
+
+/* SQLite ends the transaction of a read that failed. What is asked after that would be of another
+** moment: such rows say that they failed. */
+TEST(after_a_read_that_fails_the_answers_of_a_page_are_still_of_one_moment) {
+  static const int codes[] = {SQLITE_IOERR_READ, SQLITE_IOERR_NOMEM};
+  const char *path = test_path("one-moment.db");
+  turner me;
+  size_t i;
+  int partly = 0;
+  CHECK_INT(vfs_shim_install(), SQLITE_OK);
+  vfs_shim_hurry(1);
+  REQUIRE(turner_open(&me, path));
+  for (i = 0; i < COUNT_OF(codes); i++) {
+    me.nth = 1;
+    while (me.nth < 200 && page_with_fault(&me, path, codes[i], &partly))
+      me.nth++;
+    CHECK(me.nth > PAGE && me.nth < 200);
+  }
+  CHECK(partly > 0); /* else no read failed in the middle of a page */
+  CHECK_INT(custmem_close(me.writer), CUSTMEM_OK);
+  CHECK_INT(vfs_shim_open_files(), 0);
+  vfs_shim_remove();
+}
+
 /* As above, but the customer appears between step 1 and step 2 of one resolution. */
 static void strike_with_customer(int op, int kind, void *ctx) {
   intruder *me = ctx;
@@ -1343,6 +1532,10 @@ static void run_path(void) {
     more_than_one_customer_with_the_key_is_no_resolution,
     "CM-2.1 §3 step 2, step 3, §5 core rule, §6 explicit links override; CM-1 §3.2"
   );
+  RUN(
+    a_second_match_that_a_unique_index_hides_is_no_resolution,
+    "CM-2.1 §3 step 2, step 3, §5 core rule; D-4"
+  );
   RUN(without_an_identifier_there_is_no_resolution, "CM-2.1 §3 step 3; D-4");
   RUN(
     an_identifier_that_cannot_be_normalized_is_no_resolution_and_says_why,
@@ -1410,6 +1603,10 @@ static void run_inbox(void) {
   );
   RUN(a_batch_sees_what_another_handle_wrote_before_it, "CM-1 §5.3; D-4");
   RUN(all_answers_of_a_batch_are_of_one_moment, "CM-1 §5.3; D-4");
+  RUN(
+    after_a_read_that_fails_the_answers_of_a_page_are_still_of_one_moment,
+    "CM-1 §5.3; CM-2.1 §5 core rule; D-4"
+  );
   RUN(both_steps_of_a_resolution_are_of_one_moment, "CM-2.1 §3, §5 core rule; D-4");
 }
 

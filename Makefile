@@ -40,7 +40,7 @@ SQLITE_FLAGS = \
 
 OURS  = -std=c11 $(WARN)
 TESTS = $(patsubst test/%.c,%,$(sort $(wildcard test/test_*.c)))
-TEST_OBJECTS = $(BUILD)/support.o $(BUILD)/vfs_shim.o
+TEST_OBJECTS = $(patsubst test/%.c,$(BUILD)/%.o,$(filter-out test/test_%,$(wildcard test/*.c)))
 
 .PHONY: all demo test schema verify-sqlite format lint install install-lib install-pc \
   uninstall dist clean help
@@ -83,14 +83,29 @@ $(BUILD)/libcustmem.so: custmem.c custmem.h sqlite3.c sqlite3.h Makefile | $(BUI
 
 # ---- Tests: one program a file; each can be run alone ----
 
-$(BUILD)/%.o: test/%.c test/test.h test/vfs_shim.h custmem.h sqlite3.h | $(BUILD)
+$(BUILD)/%.o: test/%.c $(wildcard test/*.h) custmem.h sqlite3.h | $(BUILD)
 	$(CC) $(CFLAGS) $(OURS) -c $< -o $@
 
 $(BUILD)/test_%: $(BUILD)/test_%.o $(TEST_OBJECTS) $(BUILD)/custmem.o $(BUILD)/sqlite3.o
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
+# The fuzz targets, which all have one name: here each has its file's. And the shell that one calls.
+$(BUILD)/%.o: test/fuzz/%.c test/fuzz/fuzz.h $(wildcard test/*.h) custmem.h sqlite3.h | $(BUILD)
+	$(CC) $(CFLAGS) $(OURS) -DLLVMFuzzerTestOneInput=$* -c $< -o $@
+
+$(BUILD)/fuzz_shell.o: shell.c custmem.h sqlite3.h | $(BUILD)
+	$(CC) $(CFLAGS) $(OURS) -Dmain=shell_main -c shell.c -o $@
+
+$(BUILD)/test_corpus: $(BUILD)/fuzz_shell.o \
+  $(patsubst test/fuzz/%.c,$(BUILD)/%.o,$(wildcard test/fuzz/*.c))
+
 test: $(PROGRAM) $(TESTS:%=$(BUILD)/%)
 	@CC='$(CC)' SANITIZE='$(SANITIZE)' BUILD=$(BUILD) CUSTMEM_SHELL=./$(PROGRAM) sh test/run.sh $(TESTS:%=$(BUILD)/%)
+
+## make fuzz         fuzz each target for a minute, from the corpora that are kept (clang's libFuzzer)
+.PHONY: fuzz
+fuzz:
+	BUILD=$(BUILD) sh test/fuzz.sh 60
 
 ## make test_audit   build and run one test file (any of test/test_*.c)
 .PHONY: $(TESTS)
@@ -113,7 +128,7 @@ verify-sqlite:
 
 ## make format       lay out our sources with clang-format
 format:
-	clang-format -i custmem.c custmem.h shell.c test/*.c test/*.h
+	clang-format -i custmem.c custmem.h shell.c test/*.c test/*.h test/fuzz/*.c test/fuzz/*.h
 
 # ---- Installing ----
 

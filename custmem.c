@@ -18,7 +18,7 @@
 ** statement that touches an instructor's rows, bound from the one `text` that take_instructor made.
 */
 
-/* POSIX: realpath, lstat, fchmod, statvfs, getpid. */
+/* POSIX: realpath, lstat, fchmod, statvfs, pthread_atfork. */
 #ifndef _XOPEN_SOURCE
 #define _XOPEN_SOURCE 700
 #endif
@@ -29,6 +29,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -528,7 +529,7 @@ static text text_of(const char *string) {
   return value;
 }
 
-/* magic, owner     that the handle is one, is open, and is this process's
+/* magic, forks     that the handle is one, is open, and is this process's
 ** db, statements   the connection; each statement is prepared when it is first used
 ** writing          between begin_write and end_write
 ** in_call          a call is running: what a clock or random callback must not do again
@@ -537,7 +538,7 @@ static text text_of(const char *string) {
 */
 struct custmem {
   uint32_t magic;
-  pid_t owner;
+  unsigned forks;
   sqlite3 *db;
   sqlite3_stmt *statements[STATEMENT_COUNT];
   int writing;
@@ -1058,10 +1059,24 @@ static int end_write(custmem *store, int rc) {
   return rc;
 }
 
+/* How many fork() calls lie between the program's start and this process. getpid() would tell too, but
+** is a system call: a twentieth of a resolution. */
+static atomic_uint forks;
+
+static int cannot_count_forks;
+
+static void count_fork(void) {
+  atomic_fetch_add(&forks, 1);
+}
+
+static void count_forks(void) {
+  cannot_count_forks = pthread_atfork(NULL, NULL, count_fork);
+}
+
 /* Every public call on a store begins and ends here. */
 static int enter(custmem *store) {
   if (store == NULL || store->magic != STORE_MAGIC) return CUSTMEM_MISUSE;
-  if (store->owner != getpid())
+  if (store->forks != atomic_load_explicit(&forks, memory_order_relaxed))
     return fail(store, CUSTMEM_FORKED, "store", "the store was opened before a fork()");
   if (store->in_call)
     return fail(store, CUSTMEM_MISUSE, "store", "a clock or random callback called custmem");
@@ -2084,18 +2099,20 @@ static void put_message(const custmem_options *options, const char *message) {
 }
 
 int custmem_open(const char *path, const custmem_options *options, custmem **store) {
-  custmem *opened;
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  custmem *opened = NULL;
   int rc;
   if (store != NULL) *store = NULL;
   if (options != NULL && !options_known(options)) return CUSTMEM_MISUSE;
-  opened = sqlite3_malloc64(sizeof *opened);
+  pthread_once(&once, count_forks);
+  if (!cannot_count_forks) opened = sqlite3_malloc64(sizeof *opened);
   if (opened == NULL) {
     put_message(options, custmem_strerror(CUSTMEM_NOMEM));
     return CUSTMEM_NOMEM;
   }
   memset(opened, 0, sizeof *opened);
   opened->magic = STORE_MAGIC;
-  opened->owner = getpid();
+  opened->forks = atomic_load(&forks);
   opened->errarg = "";
   rc = store != NULL ? open_store(opened, path, options) : fail_null(opened, "store");
   if (rc == CUSTMEM_OK) opened->errmsg[0] = '\0';

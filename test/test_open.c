@@ -842,6 +842,42 @@ TEST(the_files_are_the_owners_alone_under_any_umask) {
   CHECK(in_child(body_of_modes, path, 1));
 }
 
+/* The first store in memory runs schema.sql, and those after it copy its pages: by their backups,
+** they and a store in a file are of one schema, and each is one of its own. */
+TEST(every_store_in_memory_is_as_schema_sql_makes_it) {
+  static const char *const copies[] = {"1st-copy.db", "2nd-copy.db", "3rd-copy.db"};
+  custmem_info info[3];
+  sqlite3 *plain;
+  int i;
+  for (i = 0; i < 3; i++) {
+    custmem *store = test_store(i < 2 ? NULL : scratch("beside-memory.db"));
+    REQUIRE(store != NULL);
+    CHECK_INT(custmem_store_info(store, &info[i]), CUSTMEM_OK);
+    CHECK_INT(custmem_backup(store, scratch(copies[i])), CUSTMEM_OK);
+    CHECK_INT(custmem_close(store), CUSTMEM_OK);
+  }
+  CHECK(strcmp(info[0].id, info[1].id) != 0 && strcmp(info[1].id, info[2].id) != 0);
+  plain = test_plain(scratch(copies[1]));
+  CHECK_INT(test_sql_int(plain, "SELECT count(*) FROM store"), 1);
+  CHECK_INT(test_sql_int(plain, "PRAGMA user_version"), 1);
+  CHECK_INT(test_sql_int(plain, "PRAGMA application_id"), 1668641645);
+  for (i = 0; i < 3; i += 2) {
+    char attach[NAME_SIZE + 32];
+    snprintf(attach, sizeof attach, "ATTACH '%s' AS other", scratch(copies[i]));
+    CHECK_INT(test_sql(plain, attach), SQLITE_OK);
+    CHECK_INT(
+      test_sql_int(
+        plain,
+        "SELECT count(*) FROM main.sqlite_schema AS ours JOIN other.sqlite_schema AS theirs"
+        " USING (type, name, tbl_name) WHERE ours.sql IS theirs.sql"
+      ),
+      test_sql_int(plain, "SELECT max(count(*), 15) FROM main.sqlite_schema")
+    );
+    CHECK_INT(test_sql(plain, "DETACH other"), SQLITE_OK);
+  }
+  sqlite3_close(plain);
+}
+
 TEST(memory_stores_are_apart_and_make_no_file) {
   custmem *one = test_store(NULL), *two = test_store(":memory:");
   custmem_info first, second;
@@ -2069,6 +2105,7 @@ int main(int argc, char **argv) {
   RUN(a_directory_may_be_a_symbolic_link, "D-8");
   RUN(an_empty_file_becomes_a_store, "D-8");
   RUN(the_files_are_the_owners_alone_under_any_umask, "D-8");
+  RUN(every_store_in_memory_is_as_schema_sql_makes_it, "D-2; D-8");
   RUN(memory_stores_are_apart_and_make_no_file, "D-8");
   RUN(a_new_store_is_a_wal_database_of_its_own_kind, "D-2; D-8");
   RUN(a_killed_process_loses_nothing, "D-8; CM-2.3 §6");

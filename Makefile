@@ -112,6 +112,44 @@ fuzz:
 $(TESTS): %: $(PROGRAM) $(BUILD)/%
 	@CUSTMEM_SHELL=./$(PROGRAM) $(BUILD)/$@
 
+# ---- Benchmark ----
+# bench/README.md has the method and the last results. BENCH_QUICK=1: smaller; BENCH_RECORD=1: the
+# results go into bench/, not build/.
+
+PEERS      = bench/with_lmdb.c bench/with_postgres.c
+BENCH_C    = $(filter-out $(PEERS),$(wildcard bench/*.c))
+BENCH_SAYS = '-DBENCH_FLAGS="$(strip $(CFLAGS))"' '-DBENCH_SQLITE_FLAGS="$(strip $(SQLITE_FLAGS))"'
+BENCH_LINK = $(CC) $(CFLAGS) $(OURS) $(BENCH_SAYS) $(LDFLAGS) $(filter %.c %.o,$^)
+BENCH_RUN  = $(if $(BENCH_QUICK),--quick) --object $(BUILD)/custmem_os.o \
+  $(if $(BENCH_RECORD),--json bench/results.json --svg bench/results.svg --readme bench/README.md,\
+  --json $(BUILD)/bench.json --svg $(BUILD)/bench.svg)
+
+$(BUILD)/custmem_os.o: custmem.c custmem.h sqlite3.h | $(BUILD)
+	$(CC) -Os $(OURS) -c custmem.c -o $@
+
+$(BUILD)/bench: $(BENCH_C) bench/bench.h $(BUILD)/custmem.o $(BUILD)/sqlite3.o
+	$(BENCH_LINK) $(LDLIBS) -o $@
+
+$(BUILD)/bench-peers: $(BENCH_C) $(PEERS) bench/bench.h $(BUILD)/custmem.o $(BUILD)/sqlite3.o
+	$(BENCH_LINK) -DBENCH_PEERS -I"$$(pg_config --includedir)" -llmdb -lpq $(LDLIBS) -o $@
+
+## make bench        custmem beside SQLite by hand, and what it may cost (three minutes)
+.PHONY: bench bench-peers
+bench: $(BUILD)/bench $(BUILD)/custmem_os.o
+	$(BUILD)/bench $(BENCH_RUN)
+
+## make bench-peers  the same, with LMDB and PostgreSQL beside it: says first what it needs
+bench-peers:
+	@echo 'bench-peers needs, from Debian: liblmdb-dev libpq-dev postgresql'
+	@echo '#include <lmdb.h>' | $(CC) -E - > /dev/null 2>&1 || \
+	  { echo 'lmdb.h is missing: install liblmdb-dev' >&2; exit 1; }
+	@pg_config --includedir > /dev/null 2>&1 && test -f "$$(pg_config --includedir)/libpq-fe.h" || \
+	  { echo 'libpq-fe.h or pg_config is missing: install libpq-dev' >&2; exit 1; }
+	@test -x "$$(pg_config --bindir)/initdb" || \
+	  { echo "$$(pg_config --bindir)/initdb is missing: install postgresql" >&2; exit 1; }
+	@$(MAKE) -s $(BUILD)/bench-peers $(BUILD)/custmem_os.o
+	$(BUILD)/bench-peers $(BENCH_RUN)
+
 # ---- Keeping the parts equal ----
 
 ## make schema       put schema.sql into custmem.c

@@ -714,6 +714,8 @@ static int code_of_sqlite(int rc) {
 
 static int fail_sqlite(custmem *store, int rc) {
   int code = code_of_sqlite(rc);
+  int was_store = store->info.id[0] != '\0';
+  if (code == CUSTMEM_NOT_A_DATABASE && was_store) code = CUSTMEM_CORRUPT;
   return fail(store, code, "", "%s: %s", custmem_strerror(code), sqlite3_errmsg(store->db));
 }
 
@@ -1142,8 +1144,11 @@ static int enter_write(custmem *store) {
   return fail(store, CUSTMEM_MISUSE, "store", "a listener may read, and do nothing else");
 }
 
+/* SQLite checks a page when it reads it, and not again as long as the page is cached: what was found
+** damaged would pass for sound the next time. */
 static int leave(custmem *store, int rc) {
   store->in_call = 0;
+  if (rc == CUSTMEM_CORRUPT || rc == CUSTMEM_BROKEN) sqlite3_db_release_memory(store->db);
   if (rc == CUSTMEM_OK) {
     store->errarg = "";
     store->errmsg[0] = '\0';
@@ -2904,9 +2909,11 @@ int custmem_customer_create(
   if (rc != CUSTMEM_OK) return leave(store, rc);
   rc = find_by_key(store, &asked, &row, &found);
   if (rc == CUSTMEM_OK && !found) {
-    int there;
+    int is_there = 0;
     rc = insert_customer(store, &asked, checked_display);
-    if (rc == CUSTMEM_OK) rc = find_by_key(store, &asked, &row, &there);
+    if (rc == CUSTMEM_OK) rc = find_by_key(store, &asked, &row, &is_there);
+    if (rc == CUSTMEM_OK && !is_there)
+      rc = fail(store, CUSTMEM_CORRUPT, "", "the store does not find what it was given");
   }
   rc = end_write(store, rc);
   if (rc == CUSTMEM_OK && customer != NULL) *customer = row;
@@ -4489,6 +4496,8 @@ static int write_copy(custmem *store, const char *full) {
   if (rc == SQLITE_DONE)
     rc = sqlite3_exec(target, "PRAGMA journal_mode = DELETE", NULL, NULL, NULL);
   code = rc == SQLITE_OK ? CUSTMEM_OK : code_of_sqlite(rc);
+  /* The copy is our own file: it is only refused for what the store's pages made of it. */
+  if (code == CUSTMEM_NOT_A_DATABASE || code == CUSTMEM_READONLY) code = CUSTMEM_CORRUPT;
   if (rc != SQLITE_OK)
     fail(store, code, "path", "%s: %s", custmem_strerror(code), sqlite3_errmsg(target));
   sqlite3_close(target);

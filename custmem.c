@@ -467,8 +467,11 @@ static const struct {
            " AND +customer.channel = query.column4 END"},
 
   [SELECT_LINK] =
-    {READ, "SELECT instructor_id = ?1, customer_id FROM main.conversation_links"
-           " WHERE conversation_id = CAST(?2 AS TEXT) AND +conversation_id = ?2"},
+    {READ, "SELECT link.instructor_id = ?1, link.customer_id IS NOT NULL, customer.id"
+           " FROM main.conversation_links AS link"
+           " LEFT JOIN main.customers AS customer ON customer.id = link.customer_id"
+           " AND +customer.id = link.customer_id AND +customer.instructor_id = ?1"
+           " WHERE link.conversation_id = CAST(?2 AS TEXT) AND +link.conversation_id = ?2"},
   [INSERT_LINK] =
     {WRITE, "INSERT INTO main.conversation_links (instructor_id, conversation_id,"
             " customer_id, audit_seq, updated_at) VALUES (?1, ?2, ?3, ?4, ?5)"},
@@ -3490,8 +3493,11 @@ static int read_link(custmem *store, const change *asked, link_row *link) {
   if (rc == CUSTMEM_OK) rc = step(store, stmt, &link->exists);
   if (rc == CUSTMEM_OK && link->exists) {
     row_reader row = read_row(stmt);
+    int is_linked;
     link->is_ours = read_int(&row) != 0;
+    is_linked = read_int(&row) != 0;
     read_nullable_text(&row, link->customer_id, sizeof link->customer_id);
+    if (link->is_ours && is_linked) need_value(&row, link->customer_id);
     rc = row_code(store, &row, "a link");
   }
   release(stmt);

@@ -1430,7 +1430,8 @@ static void make_head(int64_t count, const unsigned char hash[HASH_BYTES], custm
 **   1. the path: its directory resolved, its last part a plain file with one name, or free
 **   2. a new file is made here, with mode 0600, before SQLite sees it
 **   3. connect; nothing is read yet; closing must not checkpoint a WAL that was left
-**   4. peek at the header's 108 bytes without a lock: somebody else's file is refused here
+**   4. peek at the header's 108 bytes without a lock: somebody else's file is refused here, unless what
+**      lies beside it says that a power cut has torn its first page and recovery will replace it
 **   5. settings that do not depend on the file, then identify it under a lock, or make the schema
 **   6. compare every object of the schema; read what the store is
 **   7. WAL; the authorizer last: from here on the connection can do what STATEMENTS does, only
@@ -1644,6 +1645,48 @@ static int fail_newer(custmem *store, int64_t version) {
   );
 }
 
+enum { BESIDE_SIZE = 20 };
+
+/* Reads the first bytes of a journal or a WAL; zeros where there are none. */
+static int read_beside(
+  custmem *store,
+  sqlite3_filename name,
+  int flags,
+  unsigned char bytes[BESIDE_SIZE]
+) {
+  sqlite3_file *file = NULL;
+  sqlite3_vfs *vfs = NULL;
+  int there = 0, rc;
+  memset(bytes, 0, BESIDE_SIZE);
+  rc = sqlite3_file_control(store->db, "main", SQLITE_FCNTL_VFS_POINTER, &vfs);
+  if (rc == SQLITE_OK) rc = vfs->xAccess(vfs, name, SQLITE_ACCESS_EXISTS, &there);
+  if (rc != SQLITE_OK || !there) return rc == SQLITE_OK ? CUSTMEM_OK : fail_sqlite(store, rc);
+  file = sqlite3_malloc64((sqlite3_uint64)vfs->szOsFile);
+  if (file == NULL) return fail_sqlite(store, SQLITE_NOMEM);
+  memset(file, 0, (size_t)vfs->szOsFile);
+  rc = vfs->xOpen(vfs, name, file, flags | SQLITE_OPEN_READONLY, NULL);
+  if (rc == SQLITE_OK) rc = file->pMethods->xRead(file, bytes, BESIDE_SIZE, 0);
+  if (file->pMethods != NULL) file->pMethods->xClose(file);
+  sqlite3_free(file);
+  return rc == SQLITE_OK || rc == SQLITE_IOERR_SHORT_READ ? CUSTMEM_OK : fail_sqlite(store, rc);
+}
+
+/* Whether SQLite's recovery will replace a first page that a power cut has left half written: by
+** nothing, where a journal says that the file was empty; or by the one in the WAL. */
+static int is_recovered(custmem *store, int *recovered) {
+  static const unsigned char journal_magic[] = {0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7};
+  enum { WAL_MAGIC = 0x377f0682, PAGES_BEFORE = 16 };
+  unsigned char bytes[BESIDE_SIZE];
+  sqlite3_filename name = sqlite3_db_filename(store->db, "main");
+  int rc = read_beside(store, sqlite3_filename_wal(name), SQLITE_OPEN_WAL, bytes);
+  *recovered = rc == CUSTMEM_OK && (get_big_endian(bytes) | 1) == (WAL_MAGIC | 1);
+  if (rc != CUSTMEM_OK || *recovered) return rc;
+  rc = read_beside(store, sqlite3_filename_journal(name), SQLITE_OPEN_MAIN_JOURNAL, bytes);
+  *recovered = rc == CUSTMEM_OK && memcmp(bytes, journal_magic, sizeof journal_magic) == 0 &&
+               get_big_endian(bytes + PAGES_BEFORE) == 0;
+  return rc;
+}
+
 /* Looks at the file's first bytes through SQLite's own descriptor (another one, closed, would drop
 ** this process's locks) and without a lock or a recovery. An empty file, or a database without a
 ** table, may become a store; else it must say that it is one. */
@@ -1652,15 +1695,19 @@ static int peek(custmem *store, int is_empty) {
   sqlite3_file *file = NULL;
   sqlite3_int64 size = 0;
   uint32_t application, version;
-  int has_tables;
+  int has_tables, recovered;
   int rc = sqlite3_file_control(store->db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
   if (rc == SQLITE_OK) rc = file->pMethods->xFileSize(file, &size);
   /* SQLite says that a file of one byte has none. */
   if (rc == SQLITE_OK && size == 0 && is_empty) return CUSTMEM_OK;
   if (rc == SQLITE_OK) rc = file->pMethods->xRead(file, header, HEADER_SIZE, 0);
   if (rc != SQLITE_OK && rc != SQLITE_IOERR_SHORT_READ) return fail_sqlite(store, rc);
-  if (rc == SQLITE_IOERR_SHORT_READ || memcmp(header, "SQLite format 3", 16) != 0)
-    return fail(store, CUSTMEM_NOT_A_DATABASE, "path", "the file is not an SQLite database");
+  if (rc == SQLITE_IOERR_SHORT_READ || memcmp(header, "SQLite format 3", 16) != 0) {
+    rc = is_recovered(store, &recovered);
+    if (rc == CUSTMEM_OK && !recovered)
+      rc = fail(store, CUSTMEM_NOT_A_DATABASE, "path", "the file is not an SQLite database");
+    return rc;
+  }
   application = get_big_endian(header + 68);
   version = get_big_endian(header + 60);
   /* The first page is a leaf (13), or more, with a number of cells: one for each object. */

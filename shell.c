@@ -487,15 +487,15 @@ static void complain(const char *format, ...) {
 /* The exit status that goes with a code: what was refused, and what could not be read or written. */
 static int status_of(int rc) {
   switch (rc) {
-    case CUSTMEM_OK:
-      return DONE;
-    case CUSTMEM_FULL:
-    case CUSTMEM_IO:
-    case CUSTMEM_NOMEM:
-    case CUSTMEM_UNKNOWN_OUTCOME:
-      return INPUT_OUTPUT;
-    default:
-      return REFUSED;
+  case CUSTMEM_OK:
+    return DONE;
+  case CUSTMEM_FULL:
+  case CUSTMEM_IO:
+  case CUSTMEM_NOMEM:
+  case CUSTMEM_UNKNOWN_OUTCOME:
+    return INPUT_OUTPUT;
+  default:
+    return REFUSED;
   }
 }
 
@@ -624,7 +624,12 @@ static const char READ_OBJECT[] =
 
 /* Reads a line, by a statement of READ_OBJECT. 1 if it is such an object; else the message says
 ** why not. The values are to be freed in either case. */
-static int read_object(struct object *object, sqlite3_stmt *stmt, const char *line, size_t size) {
+static int read_object(
+  struct object *object,
+  sqlite3_stmt *stmt,
+  const char *line,
+  size_t size
+) {
   int i;
   object->message[0] = '\0';
   sqlite3_bind_text64(stmt, 1, line, size, SQLITE_STATIC, SQLITE_UTF8);
@@ -636,7 +641,8 @@ static int read_object(struct object *object, sqlite3_stmt *stmt, const char *li
   }
   sqlite3_reset(stmt);
   for (i = 0; i < object->required && object->message[0] == '\0'; i++)
-    if (object->values[i] == NULL) spoil(object, "the field \"%s\" is missing", object->names[i]);
+    if (object->values[i] == NULL)
+      spoil(object, "the field \"%s\" is missing", object->names[i]);
   return object->message[0] == '\0';
 }
 
@@ -960,7 +966,8 @@ static void on_tick(int number) {
   struct stat file;
   int error = errno;
   (void)number;
-  at = write_word(write_number(write_word(write_word(at, work.what), ", "), ++work.seconds), " s");
+  at =
+    write_word(write_number(write_word(write_word(at, work.what), ", "), ++work.seconds), " s");
   if (work.lines > 0) at = write_number(write_word(at, ", line "), work.lines);
   if (work.target_size > 0 && stat(work.target, &file) == 0 && file.st_size <= work.target_size) {
     at = write_number(write_word(at, ", "), (int64_t)file.st_size * 100 / work.target_size);
@@ -2815,7 +2822,8 @@ static const struct field STORE_FIELDS[] = {
   {"store_id", IS_TEXT, "id", 0, "the store's own id; its audit is bound to it"},
   {"created_at", IS_TIME, "made at", 0, "when it was made"},
   {"schema_version", IS_NUMBER, "schema", 0, "the version of its tables"},
-  {"rules_version", IS_NUMBER, "rules", 0, "the version of the rules that its keys were made by"},
+  {"rules_version", IS_NUMBER, "rules", 0,
+   "the version of the rules that its keys were made by"},
 };
 
 static int run_init(const struct request *request, custmem *none) {
@@ -2961,8 +2969,7 @@ static int run_lines(
   close_listing(&stream.listing);
   sqlite3_finalize(stream.reader);
   close_host(&stream.host);
-  if (stream.refused > 0)
-    complain("%d of %d lines were refused", stream.refused, stream.lines);
+  if (stream.refused > 0) complain("%d of %d lines were refused", stream.refused, stream.lines);
   if (is_stopped()) complain("stopped after line %d", (int)work.lines);
   if (error != 0) complain("cannot read standard input: %s", strerror(error));
   return error != 0 ? INPUT_OUTPUT : stream.status;
@@ -2997,10 +3004,10 @@ static int read_json_line(
 /* What a line that cannot be read is called in the place of a code of the library's. */
 static const char BAD_LINE[] = "BAD_LINE";
 
-#define LINE_FIELD {"line", IS_ORDINAL, "line", 6, "its line on standard input"}
+#define LINE_FIELD                                                                             \
+  { "line", IS_ORDINAL, "line", 6, "its line on standard input" }
 #define ERROR_FIELDS                                                                           \
-  {"error", IS_OPTIONAL, NULL, 0, "the code of a refusal, or BAD_LINE"},                       \
-  {                                                                                            \
+  {"error", IS_OPTIONAL, NULL, 0, "the code of a refusal, or BAD_LINE"}, {                     \
     "message", IS_OPTIONAL, "message", 72, "why it was refused"                                \
   }
 
@@ -3027,12 +3034,7 @@ static const struct field NORMALIZE_FIELDS[] = {
 };
 
 /* Normalizes, and gives a row. The refusal. */
-static int give_key(
-  struct listing *listing,
-  int line,
-  const char *channel,
-  const char *raw
-) {
+static int give_key(struct listing *listing, int line, const char *channel, const char *raw) {
   char key[CUSTMEM_IDENTIFIER_MAX + 1];
   int refusal = custmem_normalize(channel, raw, CUSTMEM_NUL_TERMINATED, key);
   char *text = spell(raw, (int64_t)strlen(raw), is_no_text);
@@ -3077,8 +3079,7 @@ static int run_normalize(const struct request *request, custmem *none) {
   struct listing listing;
   int refusal;
   if (request->argc == 0) return run_lines(request, none, normalize_line);
-  refusal =
-    custmem_normalize(request->argv[0], request->argv[1], CUSTMEM_NUL_TERMINATED, key);
+  refusal = custmem_normalize(request->argv[0], request->argv[1], CUSTMEM_NUL_TERMINATED, key);
   if (!is_for_people(request)) {
     open_listing(&listing, request, AS_RECORD);
     give_key(&listing, 0, request->argv[0], request->argv[1]);
@@ -3188,9 +3189,7 @@ static int create_line(void *ctx, const char *line, size_t size, int number) {
       object.values[2], CUSTMEM_NUL_TERMINATED, &customer, &created
     );
     if (rc == CUSTMEM_OK) {
-      give_created(
-        &stream->listing, number, created ? "made" : "existing", &customer, "", ""
-      );
+      give_created(&stream->listing, number, created ? "made" : "existing", &customer, "", "");
     } else {
       give_created(
         &stream->listing, number, "refused", &customer, custmem_code_name(rc),
@@ -3242,9 +3241,8 @@ static int run_find(const struct request *request, custmem *store) {
 
 static int run_show(const struct request *request, custmem *store) {
   custmem_customer customer;
-  int rc = custmem_customer_get(
-    store, request->options[OPT_INSTRUCTOR], request->argv[1], &customer
-  );
+  int rc =
+    custmem_customer_get(store, request->options[OPT_INSTRUCTOR], request->argv[1], &customer);
   return rc == CUSTMEM_OK ? put_customer(request, &customer) : refused(store, rc);
 }
 
@@ -3343,9 +3341,7 @@ static int resolve_one(struct stream *stream, int line, const custmem_query *que
     stream->store, stream->request->options[OPT_INSTRUCTOR], query->conversation_id,
     query->channel, query->raw_identifier, query->raw_size, &found
   );
-  char *id = spell(
-    query->conversation_id, (int64_t)strlen(query->conversation_id), is_no_text
-  );
+  char *id = spell(query->conversation_id, (int64_t)strlen(query->conversation_id), is_no_text);
   give_resolution(&stream->listing, line, id, rc == CUSTMEM_OK ? &found : NULL);
   give_error(
     &stream->listing, rc == CUSTMEM_OK ? "" : custmem_code_name(rc),
@@ -3675,7 +3671,8 @@ static void give_customer_name(
 ) {
   custmem_customer customer;
   int is_asked = id[0] != '\0' && listing->db == NULL;
-  int is_known = is_asked && custmem_customer_get(store, instructor, id, &customer) == CUSTMEM_OK;
+  int is_known =
+    is_asked && custmem_customer_get(store, instructor, id, &customer) == CUSTMEM_OK;
   give_text(listing, id[0] == '\0' ? "-" : is_known ? label(&customer) : id);
 }
 
@@ -3876,7 +3873,8 @@ static const struct argument {
   {"STREAM", A_FILE, "a file of JSON lines, a WhatsApp webhook each; - is standard input"},
   {"FILE", A_FILE, "a file of JSON lines, a WhatsApp webhook each"},
   {"CHANNEL", A_CHANNEL, CHANNEL_MEANING},
-  {"IDENTIFIER", A_WORD, "who it is on that channel, as it arrives: a number, an address, an id"},
+  {"IDENTIFIER", A_WORD,
+   "who it is on that channel, as it arrives: a number, an address, an id"},
   {"CUSTOMER", A_WORD, "a customer's id"},
   {"CURRENT", A_WORD, "the id of the customer that it is linked to now"},
   {"NEW", A_WORD, "the id of the customer that it is to be linked to"},
@@ -3912,8 +3910,9 @@ static const struct command COMMANDS[] = {
    .allowed = HAS(OPT_JSON),
    FIELDS(STORE_FIELDS),
    .summary = "make a store",
-   .help = "Makes the file, readable by its owner alone. Where there is a store already, it is left "
-           "as it is. No other command makes a store.",
+   .help =
+     "Makes the file, readable by its owner alone. Where there is a store already, it is left "
+     "as it is. No other command makes a store.",
    .example = "custmem init inbox.db"},
   {.name = "normalize",
    .run = run_normalize,
@@ -3922,9 +3921,10 @@ static const struct command COMMANDS[] = {
    .allowed = HAS(OPT_JSON),
    FIELDS(NORMALIZE_FIELDS),
    .summary = "print the key that an identifier has, or why it has none",
-   .help = "Prints the key, by which customers are found however the identifier is spelled. Needs "
-           "no store. Without arguments it reads JSON lines from standard input, objects with "
-           "channel and identifier, and prints a row for each.",
+   .help =
+     "Prints the key, by which customers are found however the identifier is spelled. Needs "
+     "no store. Without arguments it reads JSON lines from standard input, objects with "
+     "channel and identifier, and prints a row for each.",
    .example = "custmem normalize whatsapp '+39 333 1234567'"},
   {.name = "customers create",
    .run = run_create,
@@ -3935,10 +3935,11 @@ static const struct command COMMANDS[] = {
    .allowed = HAS(OPT_DISPLAY) | HAS(OPT_ID) | HAS(OPT_JSON),
    FIELDS(CREATE_FIELDS),
    .summary = "make a customer, or many",
-   .help = "Makes a customer with this identifier, or finds the one who has it: never a second one. "
-           "Without CHANNEL and IDENTIFIER it reads JSON lines from standard input, objects with "
-           "channel, identifier and perhaps display, and prints a row for each. A line is done and "
-           "reported, or refused and reported; those after a refused one are still read.",
+   .help =
+     "Makes a customer with this identifier, or finds the one who has it: never a second one. "
+     "Without CHANNEL and IDENTIFIER it reads JSON lines from standard input, objects with "
+     "channel, identifier and perhaps display, and prints a row for each. A line is done and "
+     "reported, or refused and reported; those after a refused one are still read.",
    .example = "custmem customers create inbox.db whatsapp '+39 333 1234567' --display Anna \\\n"
               "  --instructor marta --actor user-marta"},
   {.name = "customers list",
@@ -3970,8 +3971,9 @@ static const struct command COMMANDS[] = {
    FIELDS(CUSTOMER),
    .summary = "show a customer by id",
    .help = "Another instructor's customer is no customer here.",
-   .example = "anna=$(custmem customers find inbox.db whatsapp 393331234567 --instructor marta --id)\n"
-              "custmem customers show inbox.db \"$anna\" --instructor marta"},
+   .example =
+     "anna=$(custmem customers find inbox.db whatsapp 393331234567 --instructor marta --id)\n"
+     "custmem customers show inbox.db \"$anna\" --instructor marta"},
   {.name = "customers set-display",
    .run = run_set_display,
    .access = WRITES,
@@ -3982,9 +3984,10 @@ static const struct command COMMANDS[] = {
    FIELDS(CUSTOMER),
    .summary = "set or remove what people call a customer",
    .help = "It is for people to read, and never used to find anybody.",
-   .example = "anna=$(custmem customers find inbox.db whatsapp 393331234567 --instructor marta --id)\n"
-              "custmem customers set-display inbox.db \"$anna\" 'Anna B.' --instructor marta \\\n"
-              "  --actor user-marta"},
+   .example =
+     "anna=$(custmem customers find inbox.db whatsapp 393331234567 --instructor marta --id)\n"
+     "custmem customers set-display inbox.db \"$anna\" 'Anna B.' --instructor marta \\\n"
+     "  --actor user-marta"},
   {.name = "customers conversations",
    .run = run_conversations,
    .access = READS,
@@ -3994,8 +3997,9 @@ static const struct command COMMANDS[] = {
    FIELDS(CONVERSATION_FIELDS),
    .summary = "list the conversations that are linked to a customer",
    .help = "Ordered by the conversation's id.",
-   .example = "anna=$(custmem customers find inbox.db whatsapp 393331234567 --instructor marta --id)\n"
-              "custmem customers conversations inbox.db \"$anna\" --instructor marta"},
+   .example =
+     "anna=$(custmem customers find inbox.db whatsapp 393331234567 --instructor marta --id)\n"
+     "custmem customers conversations inbox.db \"$anna\" --instructor marta"},
   {.name = "resolve",
    .run = run_resolve,
    .access = READS,
@@ -4005,12 +4009,14 @@ static const struct command COMMANDS[] = {
    .allowed = HAS(OPT_NUMBER) | HAS(OPT_JSON),
    FIELDS(RESOLVE_FIELDS),
    .summary = "say which customer a conversation is, writing nothing",
-   .help = "By the link that a human has made, else by the one customer who has the identifier, "
-           "else nobody. Without CONVERSATION it reads lines from standard input and prints a row "
-           "for each: JSON objects with conversation_id and perhaps channel and identifier, or "
-           "WhatsApp webhooks, whose messages each belong to the conversation NUMBER:SENDER of the "
-           "business number and the sender (of a group, NUMBER/GROUP).",
-   .example = "custmem resolve inbox.db conversation-1 whatsapp '+39 333 1234567' --instructor marta"},
+   .help =
+     "By the link that a human has made, else by the one customer who has the identifier, "
+     "else nobody. Without CONVERSATION it reads lines from standard input and prints a row "
+     "for each: JSON objects with conversation_id and perhaps channel and identifier, or "
+     "WhatsApp webhooks, whose messages each belong to the conversation NUMBER:SENDER of the "
+     "business number and the sender (of a group, NUMBER/GROUP).",
+   .example =
+     "custmem resolve inbox.db conversation-1 whatsapp '+39 333 1234567' --instructor marta"},
   {.name = "link",
    .run = run_link,
    .access = WRITES,
@@ -4020,9 +4026,10 @@ static const struct command COMMANDS[] = {
    FIELDS(WRITTEN_FIELDS),
    .summary = "link a conversation that has no customer",
    .help = "Refused if it has one: relink replaces it.",
-   .example = "anna=$(custmem customers find inbox.db whatsapp 393331234567 --instructor marta --id)\n"
-              "custmem link inbox.db conversation-1 \"$anna\" --instructor marta \\\n"
-              "  --actor user-marta --reason 'She told me on the phone'"},
+   .example =
+     "anna=$(custmem customers find inbox.db whatsapp 393331234567 --instructor marta --id)\n"
+     "custmem link inbox.db conversation-1 \"$anna\" --instructor marta \\\n"
+     "  --actor user-marta --reason 'She told me on the phone'"},
   {.name = "relink",
    .run = run_relink,
    .access = WRITES,
@@ -4032,10 +4039,11 @@ static const struct command COMMANDS[] = {
    FIELDS(WRITTEN_FIELDS),
    .summary = "replace the customer of a conversation",
    .help = "Refused unless it is linked to CURRENT: nobody replaces what they did not see.",
-   .example = "export CUSTMEM_INSTRUCTOR=marta CUSTMEM_ACTOR=user-marta\n"
-              "anna=$(custmem customers find inbox.db whatsapp 393331234567 --id)\n"
-              "ben=$(custmem customers create inbox.db email ben@example.com --id)\n"
-              "custmem relink inbox.db conversation-1 \"$anna\" \"$ben\" --reason 'Wrong line'"},
+   .example =
+     "export CUSTMEM_INSTRUCTOR=marta CUSTMEM_ACTOR=user-marta\n"
+     "anna=$(custmem customers find inbox.db whatsapp 393331234567 --id)\n"
+     "ben=$(custmem customers create inbox.db email ben@example.com --id)\n"
+     "custmem relink inbox.db conversation-1 \"$anna\" \"$ben\" --reason 'Wrong line'"},
   {.name = "unlink",
    .run = run_unlink,
    .access = WRITES,
@@ -4045,9 +4053,10 @@ static const struct command COMMANDS[] = {
    FIELDS(WRITTEN_FIELDS),
    .summary = "remove the customer of a conversation",
    .help = "Refused unless it is linked to CURRENT.",
-   .example = "ben=$(custmem customers find inbox.db email ben@example.com --instructor marta --id)\n"
-              "custmem unlink inbox.db conversation-1 \"$ben\" --instructor marta \\\n"
-              "  --actor user-marta --reason 'Somebody else has this phone now'"},
+   .example =
+     "ben=$(custmem customers find inbox.db email ben@example.com --instructor marta --id)\n"
+     "custmem unlink inbox.db conversation-1 \"$ben\" --instructor marta \\\n"
+     "  --actor user-marta --reason 'Somebody else has this phone now'"},
   {.name = "inbox",
    .run = run_inbox,
    .access = READS,
@@ -4057,9 +4066,10 @@ static const struct command COMMANDS[] = {
    .allowed = HAS(OPT_BADGES) | HAS(OPT_HTML) | HAS(OPT_JSON),
    FIELDS(INBOX_FIELDS),
    .summary = "show the conversations of a stream, with badges, as a table or a page",
-   .help = "Reads what was sent to one business number. The conversation of a sender is "
-           "NUMBER:SENDER, of a group NUMBER/GROUP. With --html it prints one page that needs no "
-           "other file. Without --badges neither table nor page says anything about customers.",
+   .help =
+     "Reads what was sent to one business number. The conversation of a sender is "
+     "NUMBER:SENDER, of a group NUMBER/GROUP. With --html it prints one page that needs no "
+     "other file. Without --badges neither table nor page says anything about customers.",
    .example = "custmem inbox inbox.db " DEMO_STREAM " --instructor marta \\\n"
               "  --number 209951326681432 --badges --html > inbox.html"},
   {.name = "history",
@@ -4079,8 +4089,9 @@ static const struct command COMMANDS[] = {
    .required = READER,
    FIELDS(EVENT_FIELDS),
    .summary = "export an instructor's audit as JSON lines",
-   .help = "The first line is an object with store_id, instructor_id, count and head; then comes "
-           "an object an event. The export is not verified: see audit verify.",
+   .help =
+     "The first line is an object with store_id, instructor_id, count and head; then comes "
+     "an object an event. The export is not verified: see audit verify.",
    .example = "custmem audit export inbox.db --instructor marta > marta.jsonl"},
   {.name = "audit head",
    .run = run_head,
@@ -4090,8 +4101,9 @@ static const struct command COMMANDS[] = {
    .allowed = HAS(OPT_JSON),
    FIELDS(TRAIL_FIELDS),
    .summary = "print where an instructor's audit stands, to be noted elsewhere",
-   .help = "Prints COUNT and HASH, on one line: the anchor for audit verify. Kept outside the store, "
-           "it shows later whether history was cut off or exchanged.",
+   .help =
+     "Prints COUNT and HASH, on one line: the anchor for audit verify. Kept outside the store, "
+     "it shows later whether history was cut off or exchanged.",
    .example = "custmem audit head inbox.db --instructor marta > marta.head"},
   {.name = "audit verify",
    .run = run_verify,
@@ -4101,9 +4113,10 @@ static const struct command COMMANDS[] = {
    .allowed = HAS(OPT_JSON),
    FIELDS(VERIFY_FIELDS),
    .summary = "verify an instructor's audit, perhaps against a head that was noted",
-   .help = "Every event, every hash, and every link against the events. With COUNT and HASH also "
-           "that the audit continues what was noted: only so does a history show that was cut off "
-           "or exchanged. Prints \"sound\" and the head as it is now.",
+   .help =
+     "Every event, every hash, and every link against the events. With COUNT and HASH also "
+     "that the audit continues what was noted: only so does a history show that was cut off "
+     "or exchanged. Prints \"sound\" and the head as it is now.",
    .example = "custmem audit verify inbox.db $(cat marta.head) --instructor marta"},
   {.name = "check",
    .run = run_check,
@@ -4112,9 +4125,10 @@ static const struct command COMMANDS[] = {
    .allowed = HAS(OPT_JSON),
    FIELDS(CHECK_FIELDS),
    .summary = "check everything in a store",
-   .help = "SQLite's own integrity, the schema, every customer's key, every instructor's audit "
-           "and links. Prints \"sound\" and how many there are of each, or says where the first "
-           "fault is.",
+   .help =
+     "SQLite's own integrity, the schema, every customer's key, every instructor's audit "
+     "and links. Prints \"sound\" and how many there are of each, or says where the first "
+     "fault is.",
    .example = "custmem check inbox.db"},
   {.name = "backup",
    .run = run_backup,
@@ -4129,9 +4143,10 @@ static const struct command COMMANDS[] = {
    .run = run_demo_on,
    .arguments = "[FILE]",
    .summary = "tell the whole story on a stream of WhatsApp webhooks",
-   .help = "Reads FILE (without it: " DEMO_STREAM "). Shows what it carries and the inboxes that it "
-           "makes, then tells what custmem allows and what it refuses, on a store in a fresh "
-           "directory under $TMPDIR or /tmp. The store is left there to be looked into.",
+   .help =
+     "Reads FILE (without it: " DEMO_STREAM "). Shows what it carries and the inboxes that it "
+     "makes, then tells what custmem allows and what it refuses, on a store in a fresh "
+     "directory under $TMPDIR or /tmp. The store is left there to be looked into.",
    .example = "custmem demo " DEMO_STREAM},
   {.name = "completion",
    .run = run_completion,
@@ -4240,9 +4255,7 @@ static void complain_of_command(const char *group, const char *word) {
       "there is no command \"%s%s%s\"; did you mean \"%s\"?", group, space, word, search.found
     );
   else
-    complain(
-      "there is no command \"%s%s%s\"; %s help lists them", group, space, word, program
-    );
+    complain("there is no command \"%s%s%s\"; %s help lists them", group, space, word, program);
 }
 
 /* The command that the first words name, and how many of them they are. If there is none it says
@@ -4330,7 +4343,8 @@ static int fits(const struct request *request) {
   for (; size > 0; name = argument_name(command, all, &size)) {
     for (bracket = name; bracket > command->arguments && strchr(" [", bracket[-1]) != NULL;)
       bracket--;
-    if (all == request->argc && memchr(bracket, '[', (size_t)(name - bracket)) != NULL) return 1;
+    if (all == request->argc && memchr(bracket, '[', (size_t)(name - bracket)) != NULL)
+      return 1;
     all++;
   }
   if (request->argc == all) return 1;
@@ -4376,16 +4390,16 @@ static int is_shell(const char *name) {
 static int is_argument(enum argument_kind kind, const char *word) {
   custmem_head head;
   switch (kind) {
-    case A_CHANNEL:
-      return is_channel(word);
-    case A_COUNT:
-      return read_count(word, &head.count);
-    case A_HASH:
-      return is_hash(word);
-    case A_SHELL:
-      return is_shell(word);
-    default:
-      return 1;
+  case A_CHANNEL:
+    return is_channel(word);
+  case A_COUNT:
+    return read_count(word, &head.count);
+  case A_HASH:
+    return is_hash(word);
+  case A_SHELL:
+    return is_shell(word);
+  default:
+    return 1;
   }
 }
 
@@ -4566,9 +4580,7 @@ static void put_options(const struct command *command) {
     const char *value = OPTION[i].value, *variable = OPTION[i].environment;
     if ((options_of(command) & HAS(i)) == 0) continue;
     add_cell(&list, value != NULL ? "--%s %s" : "--%s", OPTION[i].name, value);
-    add_cell(
-      &list, variable != NULL ? "%s; else %s" : "%s", OPTION[i].meaning, variable
-    );
+    add_cell(&list, variable != NULL ? "%s; else %s" : "%s", OPTION[i].meaning, variable);
   }
   put_table(&list, 2);
 }
@@ -4608,9 +4620,7 @@ static int run_help(const struct request *request, custmem *none) {
     return DONE;
   }
   if (request->argc == 1 && find_group(request->argv[0]) != NULL) {
-    put_line(
-      0, "%s: %s", request->argv[0], find_group(request->argv[0])->summary
-    );
+    put_line(0, "%s: %s", request->argv[0], find_group(request->argv[0])->summary);
     put_empty_line();
     put_commands(request->argv[0]);
     return DONE;
@@ -4909,12 +4919,15 @@ static int run_man(const struct request *request, custmem *none) {
   int j;
   (void)request, (void)none;
   put_text(".TH CUSTMEM 1 \"\" \"custmem %s\" \"User commands\"\n", custmem_version());
-  put(".SH NAME\ncustmem \\- which customer is writing, and who said so\n"
-      ".SH SYNOPSIS\n.B custmem\n\\fICOMMAND\\fR [\\fIARGUMENT\\fR ...] [\\fB\\-\\-OPTION\\fR ...]\n"
-      ".SH DESCRIPTION\nThe everyday use of a store of custmem: a file that knows, for each "
-      "conversation of an inbox, which customer is writing, and keeps who said so. Data goes to "
-      "standard output, words about trouble to standard error.\n"
-      ".SH COMMANDS\n");
+  put(
+    ".SH NAME\ncustmem \\- which customer is writing, and who said so\n"
+    ".SH SYNOPSIS\n.B custmem\n\\fICOMMAND\\fR [\\fIARGUMENT\\fR ...] [\\fB\\-\\-OPTION\\fR "
+    "...]\n"
+    ".SH DESCRIPTION\nThe everyday use of a store of custmem: a file that knows, for each "
+    "conversation of an inbox, which customer is writing, and keeps who said so. Data goes to "
+    "standard output, words about trouble to standard error.\n"
+    ".SH COMMANDS\n"
+  );
   for (i = 0; i < COUNT_OF(COMMANDS); i++)
     put_roff_command(&COMMANDS[i]);
   put(".SH OPTIONS\n");
@@ -4985,8 +4998,7 @@ static int run_words(int argc, char **argv) {
   }
   if (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0) argv[0] = help;
   if (strcmp(argv[0], "--version") == 0) argv[0] = version;
-  if (argc == 2 && find_group(argv[0]) != NULL &&
-      (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+  if (argc == 2 && find_group(argv[0]) != NULL && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
     argv[1] = argv[0];
     argv[0] = help;
   }

@@ -620,7 +620,8 @@ static void read_field(struct object *object, sqlite3_stmt *row) {
 }
 
 static const char READ_OBJECT[] =
-  "SELECT key, type, atom FROM json_each(iif(json_valid(?1), ?1, 'null'))";
+  "SELECT key, type, atom FROM json_each("
+  "  iif(json_valid(?1) AND json_type(iif(json_valid(?1), ?1, '0')) = 'object', ?1, '0'))";
 
 /* Reads a line, by a statement of READ_OBJECT. 1 if it is such an object; else the message says
 ** why not. The values are to be freed in either case. */
@@ -674,6 +675,9 @@ struct field {
 
 #define MAX_FIELDS   20
 #define ROWS_AT_ONCE 256
+
+/* What most cells of a column fit into, but for customers' ids. */
+#define MOSTLY_WITHIN 16
 
 enum layout { AS_TABLE, AS_RECORD };
 
@@ -751,14 +755,17 @@ static void open_fields(
   listing->stmt = prepare_object(listing->db, fields, count);
 }
 
-/* Where each row is shown as soon as it is complete, the width of a column has to be settled before
-** its cells are known. */
+/* Where each row is shown as soon as it is complete, the columns have to be wide enough before their
+** cells are known: as wide as a cell mostly is. */
 static void show_each_row(struct listing *listing) {
   struct table *table = &listing->table;
   int column;
   listing->shows_each = 1;
-  for (column = 0; column + 1 < table->columns; column++)
-    table->widths[column] = table->limits[column];
+  for (column = 0; column + 1 < table->columns; column++) {
+    int limit = table->limits[column];
+    table->widths[column] =
+      limit > MOSTLY_WITHIN && limit != CUSTMEM_UUID_SIZE ? MOSTLY_WITHIN : limit;
+  }
 }
 
 static void end_row(struct listing *listing) {
@@ -823,6 +830,86 @@ static void close_listing(struct listing *listing) {
   if (listing->db == NULL) put_table(&listing->table, 0);
   sqlite3_finalize(listing->stmt);
   sqlite3_close(listing->db);
+}
+
+/* ---- Mistyped words ------------------------------------------------------------------------ */
+
+static char in_lower_case(char letter) {
+  return letter >= 'A' && letter <= 'Z' ? (char)(letter - 'A' + 'a') : letter;
+}
+
+/* How many single-letter mistakes (one too many, one missing, another, two exchanged) lie between
+** two words, in whatever case; words too long to be a mistyped name are far from all. */
+static int distance(const char *a, const char *b) {
+  enum { LONGEST = 16 };
+  int d[LONGEST + 1][LONGEST + 1];
+  char x[LONGEST + 1], y[LONGEST + 1];
+  int a_size = (int)strlen(a), b_size = (int)strlen(b);
+  int i, j;
+  if (a_size > LONGEST || b_size > LONGEST) return LONGEST;
+  for (i = 0; i < a_size; i++)
+    x[i] = in_lower_case(a[i]);
+  for (i = 0; i < b_size; i++)
+    y[i] = in_lower_case(b[i]);
+  for (i = 0; i <= a_size; i++) {
+    for (j = 0; j <= b_size; j++) {
+      int best = i == 0 ? j : i;
+      if (i > 0 && j > 0) {
+        int is_swap = i > 1 && j > 1 && x[i - 1] == y[j - 2] && x[i - 2] == y[j - 1];
+        best = d[i - 1][j - 1] + (x[i - 1] != y[j - 1]);
+        if (d[i - 1][j] + 1 < best) best = d[i - 1][j] + 1;
+        if (d[i][j - 1] + 1 < best) best = d[i][j - 1] + 1;
+        if (is_swap && d[i - 2][j - 2] + 1 < best) best = d[i - 2][j - 2] + 1;
+      }
+      d[i][j] = best;
+    }
+  }
+  return d[a_size][b_size];
+}
+
+/* Looks for the name nearest to a word, among names that are offered one by one. */
+struct search {
+  const char *word;
+  const char *found; /* what to suggest; NULL: nothing is near */
+  int mistakes;
+};
+
+static void offer(struct search *search, const char *name, const char *suggestion) {
+  int mistakes = distance(search->word, name);
+  if (2 * mistakes > (int)strlen(name) + 1) return;
+  if (search->found != NULL && mistakes >= search->mistakes) return;
+  search->found = suggestion;
+  search->mistakes = mistakes;
+}
+
+static const char *const CHANNELS[] = {"whatsapp", "sms",       "phone",     "email",
+                                       "telegram", "messenger", "instagram", "webchat"};
+
+#define CHANNEL_MEANING                                                                        \
+  "whatsapp, sms, phone, email, telegram, messenger, instagram, webchat; or NAME/ACCOUNT"
+
+/* What is wrong with a channel, and which was perhaps meant; NULL if nothing is. To be freed. */
+static char *channel_fault(const char *channel) {
+  int refusal = custmem_normalize(channel, "-", CUSTMEM_NUL_TERMINATED, NULL);
+  char *name, *fault;
+  struct search search;
+  size_t i;
+  if (refusal != CUSTMEM_REFUSED_UNKNOWN_CHANNEL && refusal != CUSTMEM_REFUSED_BAD_CHANNEL)
+    return NULL;
+  name = need(sqlite3_mprintf("%.*s", (int)strcspn(channel, "/"), channel));
+  search.word = name;
+  search.found = NULL;
+  for (i = 0; i < COUNT_OF(CHANNELS); i++)
+    offer(&search, CHANNELS[i], CHANNELS[i]);
+  if (search.found != NULL && strcmp(search.found, name) != 0)
+    fault = sqlite3_mprintf(
+      "there is no channel \"%s\"; did you mean \"%s%s\"?", channel, search.found,
+      channel + strlen(name)
+    );
+  else
+    fault = sqlite3_mprintf("there is no channel \"%s\": %s", channel, CHANNEL_MEANING);
+  sqlite3_free(name);
+  return need(fault);
 }
 
 /* ---- Request -------------------------------------------------------------------------------
@@ -2870,10 +2957,10 @@ static int is_for_people(const struct request *request) {
 }
 
 static const struct field CHECK_FIELDS[] = {
-  {"instructors", IS_NUMBER, "instructors", 0, "how many were found sound, of each"},
-  {"customers", IS_NUMBER, "customers", 0, ""},
-  {"links", IS_NUMBER, "links", 0, ""},
-  {"events", IS_NUMBER, "events", 0, ""},
+  {"instructors", IS_NUMBER, "instructors", 0, "how many were found sound"},
+  {"customers", IS_NUMBER, "customers", 0, "how many were found sound"},
+  {"links", IS_NUMBER, "links", 0, "how many were found sound"},
+  {"events", IS_NUMBER, "events", 0, "how many were found sound"},
 };
 
 static int run_check(const struct request *request, custmem *store) {
@@ -3001,6 +3088,13 @@ static int read_json_line(
   return 0;
 }
 
+/* Why an identifier on a line is no key: the library's word, or the channel that was meant. */
+static void explain(struct object *object, const char *channel, const char *message) {
+  char *fault = channel_fault(channel);
+  spoil(object, "%s", fault != NULL ? fault : message);
+  sqlite3_free(fault);
+}
+
 /* What a line that cannot be read is called in the place of a code of the library's. */
 static const char BAD_LINE[] = "BAD_LINE";
 
@@ -3021,9 +3115,6 @@ static void give_error(struct listing *listing, const char *error, const char *m
 
 /* ---- Commands: identifiers and customers --------------------------------------------------- */
 
-static const char *const CHANNELS[] = {"whatsapp", "sms",       "phone",     "email",
-                                       "telegram", "messenger", "instagram", "webchat"};
-
 static const struct field NORMALIZE_FIELDS[] = {
   LINE_FIELD,
   {"channel", IS_OPTIONAL, "channel", 24, "the channel"},
@@ -3033,40 +3124,49 @@ static const struct field NORMALIZE_FIELDS[] = {
   {"message", IS_OPTIONAL, "message", 72, "the same, as a sentence"},
 };
 
-/* Normalizes, and gives a row. The refusal. */
-static int give_key(struct listing *listing, int line, const char *channel, const char *raw) {
-  char key[CUSTMEM_IDENTIFIER_MAX + 1];
-  int refusal = custmem_normalize(channel, raw, CUSTMEM_NUL_TERMINATED, key);
-  char *text = spell(raw, (int64_t)strlen(raw), is_no_text);
+static void give_key(
+  struct listing *listing,
+  int line,
+  const char *channel,
+  const char *raw,
+  const char *key,
+  const char *refusal,
+  const char *message
+) {
+  char *raw_text = spell(raw, (int64_t)strlen(raw), is_no_text);
+  char *channel_text = spell(channel, (int64_t)strlen(channel), is_no_text);
   give_number(listing, line);
-  give_text(listing, channel);
-  give_text(listing, text);
+  give_text(listing, channel_text);
+  give_text(listing, raw_text);
   give_text(listing, key);
-  give_text(listing, refusal != CUSTMEM_ACCEPTED ? custmem_refusal_name(refusal) : "");
-  give_text(listing, refusal != CUSTMEM_ACCEPTED ? custmem_refusal_text(refusal) : "");
-  sqlite3_free(text);
-  return refusal;
+  give_error(listing, refusal, message);
+  sqlite3_free(raw_text);
+  sqlite3_free(channel_text);
 }
 
 static int normalize_line(void *ctx, const char *line, size_t size, int number) {
   struct stream *stream = ctx;
   struct object object = {.names = {"channel", "identifier"}, .count = 2, .required = 2};
-  int goes_on = 1;
+  struct listing *listing = &stream->listing;
+  const char *channel, *raw;
+  char key[CUSTMEM_IDENTIFIER_MAX + 1];
+  int refusal = CUSTMEM_ACCEPTED, is_read;
   stream->lines++;
-  if (read_json_line(stream, &object, line, size)) {
-    if (give_key(&stream->listing, number, object.values[0], object.values[1]) != 0)
-      goes_on = refuse_line(stream, CUSTMEM_BAD_IDENTIFIER);
+  is_read = read_json_line(stream, &object, line, size);
+  channel = object.values[0];
+  raw = object.values[1];
+  if (is_read) refusal = custmem_normalize(channel, raw, CUSTMEM_NUL_TERMINATED, key);
+  if (!is_read) {
+    give_key(listing, number, "", "", "", BAD_LINE, object.message);
+  } else if (refusal == CUSTMEM_ACCEPTED) {
+    give_key(listing, number, channel, raw, key, "", "");
   } else {
-    give_number(&stream->listing, number);
-    give_text(&stream->listing, "");
-    give_text(&stream->listing, "");
-    give_text(&stream->listing, "");
-    give_text(&stream->listing, BAD_LINE);
-    give_text(&stream->listing, object.message);
-    goes_on = refuse_line(stream, CUSTMEM_BAD_TEXT);
+    explain(&object, channel, custmem_refusal_text(refusal));
+    give_key(listing, number, channel, raw, "", custmem_refusal_name(refusal), object.message);
   }
   free_values(&object);
-  return goes_on;
+  return (is_read && refusal == CUSTMEM_ACCEPTED) ||
+         refuse_line(stream, CUSTMEM_BAD_IDENTIFIER);
 }
 
 static int check_normalize(const struct request *request) {
@@ -3075,24 +3175,25 @@ static int check_normalize(const struct request *request) {
 
 /* For people and for scripts it prints the key alone. */
 static int run_normalize(const struct request *request, custmem *none) {
+  const char *channel = request->argv[0], *raw = request->argv[1], *name = "", *text = "";
   char key[CUSTMEM_IDENTIFIER_MAX + 1];
   struct listing listing;
   int refusal;
   if (request->argc == 0) return run_lines(request, none, normalize_line);
-  refusal = custmem_normalize(request->argv[0], request->argv[1], CUSTMEM_NUL_TERMINATED, key);
+  refusal = custmem_normalize(channel, raw, CUSTMEM_NUL_TERMINATED, key);
+  if (refusal != CUSTMEM_ACCEPTED) {
+    name = custmem_refusal_name(refusal);
+    text = custmem_refusal_text(refusal);
+    complain("%s: %s: %s", custmem_code_name(CUSTMEM_BAD_IDENTIFIER), name, text);
+  }
   if (!is_for_people(request)) {
     open_listing(&listing, request, AS_RECORD);
-    give_key(&listing, 0, request->argv[0], request->argv[1]);
+    give_key(&listing, 0, channel, raw, key, name, text);
     close_listing(&listing);
   } else if (refusal == CUSTMEM_ACCEPTED) {
     put_line(0, "%s", key);
   }
-  if (refusal == CUSTMEM_ACCEPTED) return DONE;
-  complain(
-    "%s: %s: %s", custmem_code_name(CUSTMEM_BAD_IDENTIFIER), custmem_refusal_name(refusal),
-    custmem_refusal_text(refusal)
-  );
-  return REFUSED;
+  return refusal == CUSTMEM_ACCEPTED ? DONE : REFUSED;
 }
 
 #define CUSTOMER_FIELDS                                                                        \
@@ -3174,32 +3275,33 @@ static int create_line(void *ctx, const char *line, size_t size, int number) {
   struct stream *stream = ctx;
   struct object object = {
     .names = {"channel", "identifier", "display"}, .count = 3, .required = 2};
+  const int64_t whole = CUSTMEM_NUL_TERMINATED;
   custmem_actor actor = actor_of(stream->request);
   custmem_customer customer;
-  int32_t created;
-  int rc = CUSTMEM_OK, goes_on = 1;
+  int32_t created = 0;
+  int rc = CUSTMEM_BAD_TEXT, is_read = read_json_line(stream, &object, line, size);
   stream->lines++;
   memset(&customer, 0, sizeof customer);
-  if (!read_json_line(stream, &object, line, size)) {
-    give_created(&stream->listing, number, "refused", &customer, BAD_LINE, object.message);
-    goes_on = refuse_line(stream, CUSTMEM_BAD_TEXT);
-  } else {
+  if (is_read)
     rc = custmem_customer_create(
-      stream->store, &actor, object.values[0], object.values[1], CUSTMEM_NUL_TERMINATED,
-      object.values[2], CUSTMEM_NUL_TERMINATED, &customer, &created
+      stream->store, &actor, object.values[0], object.values[1], whole, object.values[2], whole,
+      &customer, &created
     );
-    if (rc == CUSTMEM_OK) {
-      give_created(&stream->listing, number, created ? "made" : "existing", &customer, "", "");
-    } else {
-      give_created(
-        &stream->listing, number, "refused", &customer, custmem_code_name(rc),
-        custmem_errmsg(stream->store)
-      );
-      goes_on = refuse_line(stream, rc);
-    }
-  }
+  if (is_read && rc != CUSTMEM_OK)
+    explain(&object, object.values[0], custmem_errmsg(stream->store));
+  give_created(
+    &stream->listing, number,
+    rc != CUSTMEM_OK ? "refused"
+    : created        ? "made"
+                     : "existing",
+    &customer,
+    rc == CUSTMEM_OK ? ""
+    : is_read        ? custmem_code_name(rc)
+                     : BAD_LINE,
+    object.message
+  );
   free_values(&object);
-  return goes_on;
+  return rc == CUSTMEM_OK || refuse_line(stream, rc);
 }
 
 static int check_create(const struct request *request) {
@@ -3299,13 +3401,13 @@ static int run_conversations(const struct request *request, custmem *store) {
 
 static const struct field RESOLVE_FIELDS[] = {
   LINE_FIELD,
-  {"conversation_id", IS_OPTIONAL, "conversation", 32, "the conversation's id"},
-  {"outcome", IS_OPTIONAL, "outcome", 0, "linked, candidate or unlinked"},
   {"badge", IS_BADGE, "badge", 14, "the badge's label"},
-  {"customer_id", IS_OPTIONAL, "customer", 36, "the customer, if there is one"},
-  {"normalized_identifier", IS_OPTIONAL, "key", 20, "what was looked for"},
+  {"outcome", IS_OPTIONAL, "outcome", 0, "linked, candidate or unlinked"},
   {"why", IS_OPTIONAL, "why", 16, "why it came out so"},
   {"refusal", IS_OPTIONAL, "refusal", 0, "why the identifier was refused"},
+  {"normalized_identifier", IS_OPTIONAL, "key", 24, "what was looked for"},
+  {"customer_id", IS_OPTIONAL, "customer", 36, "the customer, if there is one"},
+  {"conversation_id", IS_OPTIONAL, "conversation", 64, "the conversation's id"},
   {"step", IS_ORDINAL, "step", 0, "the step that decided: 1, 2 or 3"},
   {"rules_version", IS_ORDINAL, NULL, 0, "the version of the rules of normalization"},
   {"event_name", IS_OPTIONAL, "event", 0, "the conceptual event"},
@@ -3318,20 +3420,19 @@ static void give_resolution(
   const char *conversation,
   const custmem_resolution *found /* NULL: the line was refused */
 ) {
-  int badge = custmem_badge(found);
+  const custmem_resolution none = {0}, *it = found != NULL ? found : &none;
+  int is_answer = found != NULL;
   give_number(listing, line);
+  give_text(listing, is_answer ? custmem_badge_label(custmem_badge(it)) : "");
+  give_text(listing, is_answer ? custmem_outcome_name(it->outcome) : "");
+  give_text(listing, is_answer ? custmem_why_name(it->why) : "");
+  give_text(listing, it->refusal != 0 ? custmem_refusal_name(it->refusal) : "");
+  give_text(listing, it->normalized_identifier);
+  give_text(listing, it->customer_id);
   give_text(listing, conversation);
-  give_text(listing, found != NULL ? custmem_outcome_name(found->outcome) : "");
-  give_text(listing, found != NULL ? custmem_badge_label(badge) : "");
-  give_text(listing, found != NULL ? found->customer_id : "");
-  give_text(listing, found != NULL ? found->normalized_identifier : "");
-  give_text(listing, found != NULL ? custmem_why_name(found->why) : "");
-  give_text(
-    listing, found != NULL && found->refusal != 0 ? custmem_refusal_name(found->refusal) : ""
-  );
-  give_number(listing, found != NULL ? found->step : 0);
-  give_number(listing, found != NULL ? found->rules_version : 0);
-  give_text(listing, found != NULL ? found->event_name : "");
+  give_number(listing, it->step);
+  give_number(listing, it->rules_version);
+  give_text(listing, it->event_name);
 }
 
 /* Resolves, and gives a row. 1 to go on. */
@@ -3440,10 +3541,9 @@ static int run_resolve(const struct request *request, custmem *store) {
   return DONE;
 }
 
-enum { INBOX_BADGE = 4, INBOX_COPY, INBOX_CUSTOMER };
+enum { INBOX_BADGE = 3, INBOX_COPY, INBOX_CUSTOMER };
 
 static const struct field INBOX_FIELDS[] = {
-  {"conversation_id", IS_TEXT, "conversation", 32, "the conversation's id"},
   {"name", IS_TEXT, "name", 20, "of who writes, as they call themselves"},
   {NULL, IS_TEXT, "last message", 24, ""},
   {"last_at", IS_TIME, "when", 25, "when the last message was sent"},
@@ -3451,13 +3551,14 @@ static const struct field INBOX_FIELDS[] = {
   [INBOX_COPY] = {"badge_copy", IS_TEXT, "", 37, "the words beside it"},
   [INBOX_CUSTOMER] =
     {"customer", IS_OPTIONAL, "customer", 20, "what the store calls the customer"},
+  {"conversation_id", IS_TEXT, "conversation", INT_MAX, "the conversation's id"},
   {"customer_id", IS_OPTIONAL, NULL, 0, "the customer, if there is one"},
   {"outcome", IS_TEXT, NULL, 0, "linked, candidate or unlinked"},
   {"why", IS_TEXT, NULL, 0, "why it came out so"},
   {"channel", IS_OPTIONAL, NULL, 0, "the channel; null for a group"},
-  {"identifier", IS_OPTIONAL, NULL, 0, "of who writes, as it came"},
+  {"identifier", IS_OPTIONAL, NULL, 0, "of who writes, as it came; null for a group"},
   {"messages", IS_NUMBER, NULL, 0, "how many there are"},
-  {"last_kind", IS_TEXT, NULL, 0, "of the last message: text, image …"},
+  {"last_kind", IS_TEXT, NULL, 0, "what the last message is: text, image, ..."},
   {"last_text", IS_OPTIONAL, NULL, 0, "its text or caption"},
 };
 
@@ -3469,13 +3570,13 @@ static void give_inbox_row(struct listing *listing, const struct inbox_row *row)
              : sqlite3_mprintf("[%s] %s", last->kind, last->text)
   );
   char *raw = spell(row->raw, row->raw_size, is_no_text);
-  give_text(listing, row->conversation_id);
   give_text(listing, row->name);
   give_text(listing, line);
   give_number(listing, last->at_ms);
   give_text(listing, custmem_badge_label(row->badge));
   give_text(listing, custmem_badge_copy(row->badge));
   give_text(listing, row->customer);
+  give_text(listing, row->conversation_id);
   give_text(listing, row->found.customer_id);
   give_text(listing, custmem_outcome_name(row->found.outcome));
   give_text(listing, custmem_why_name(row->found.why));
@@ -3651,7 +3752,8 @@ static const struct field EVENT_FIELDS[] = {
   {NULL, IS_TEXT, "reason", 40, ""},
   {"instructor_id", IS_TEXT, NULL, 0, "whose it is"},
   {"seq", IS_NUMBER, NULL, 0, "1, 2, 3 and so on"},
-  {"event_name", IS_TEXT, NULL, 0, "conversation.customer_linked, …_relinked or …_unlinked"},
+  {"event_name", IS_TEXT, NULL, 0,
+   "conversation.customer_linked, ..._relinked or ..._unlinked"},
   {"conversation_id", IS_TEXT, NULL, 0, "the conversation's id"},
   {"previous_customer_id", IS_OPTIONAL, NULL, 0, "the customer before; null for none"},
   {"new_customer_id", IS_OPTIONAL, NULL, 0, "the customer after; null for none"},
@@ -3856,10 +3958,6 @@ static int run_version(const struct request *request, custmem *none);
 static int run_completion(const struct request *request, custmem *none);
 static int run_man(const struct request *request, custmem *none);
 
-#define CHANNEL_MEANING                                                                        \
-  "whatsapp, sms, phone, email, telegram, messenger, instagram or webchat, perhaps with an "   \
-  "account: messenger/1234"
-
 /* What the arguments are, by the names that they have in the table. */
 enum argument_kind { A_WORD, A_FILE, A_CHANNEL, A_COUNT, A_HASH, A_SHELL, A_COMMAND };
 
@@ -3939,7 +4037,9 @@ static const struct command COMMANDS[] = {
      "Makes a customer with this identifier, or finds the one who has it: never a second one. "
      "Without CHANNEL and IDENTIFIER it reads JSON lines from standard input, objects with "
      "channel, identifier and perhaps display, and prints a row for each. A line is done and "
-     "reported, or refused and reported; those after a refused one are still read.",
+     "reported, or refused and reported; those after a refused one are still read, and the "
+     "exit "
+     "status is 1.",
    .example = "custmem customers create inbox.db whatsapp '+39 333 1234567' --display Anna \\\n"
               "  --instructor marta --actor user-marta"},
   {.name = "customers list",
@@ -4174,55 +4274,7 @@ static const struct command COMMANDS[] = {
    .example = "custmem version"},
 };
 
-/* ---- Words that were mistyped -------------------------------------------------------------- */
-
-static char in_lower_case(char letter) {
-  return letter >= 'A' && letter <= 'Z' ? (char)(letter - 'A' + 'a') : letter;
-}
-
-/* How many single-letter mistakes (one too many, one missing, another, two exchanged) lie between
-** two words, in whatever case; words too long to be a mistyped name are far from all. */
-static int distance(const char *a, const char *b) {
-  enum { LONGEST = 16 };
-  int d[LONGEST + 1][LONGEST + 1];
-  char x[LONGEST + 1], y[LONGEST + 1];
-  int a_size = (int)strlen(a), b_size = (int)strlen(b);
-  int i, j;
-  if (a_size > LONGEST || b_size > LONGEST) return LONGEST;
-  for (i = 0; i < a_size; i++)
-    x[i] = in_lower_case(a[i]);
-  for (i = 0; i < b_size; i++)
-    y[i] = in_lower_case(b[i]);
-  for (i = 0; i <= a_size; i++) {
-    for (j = 0; j <= b_size; j++) {
-      int best = i == 0 ? j : i;
-      if (i > 0 && j > 0) {
-        int is_swap = i > 1 && j > 1 && x[i - 1] == y[j - 2] && x[i - 2] == y[j - 1];
-        best = d[i - 1][j - 1] + (x[i - 1] != y[j - 1]);
-        if (d[i - 1][j] + 1 < best) best = d[i - 1][j] + 1;
-        if (d[i][j - 1] + 1 < best) best = d[i][j - 1] + 1;
-        if (is_swap && d[i - 2][j - 2] + 1 < best) best = d[i - 2][j - 2] + 1;
-      }
-      d[i][j] = best;
-    }
-  }
-  return d[a_size][b_size];
-}
-
-/* Looks for the name nearest to a word, among names that are offered one by one. */
-struct search {
-  const char *word;
-  const char *found; /* what to suggest; NULL: nothing is near */
-  int mistakes;
-};
-
-static void offer(struct search *search, const char *name, const char *suggestion) {
-  int mistakes = distance(search->word, name);
-  if (2 * mistakes > (int)strlen(name) + 1) return;
-  if (search->found != NULL && mistakes >= search->mistakes) return;
-  search->found = suggestion;
-  search->mistakes = mistakes;
-}
+/* ---- Which command? ------------------------------------------------------------------------ */
 
 /* Does a command's name begin with these words, and what follows? NULL: it does not. */
 static const char *rest_of_name(const struct command *command, const char *group) {
@@ -4357,25 +4409,11 @@ static int fits(const struct request *request) {
 }
 
 static int is_channel(const char *channel) {
-  struct search search;
-  char *name = need(sqlite3_mprintf("%.*s", (int)strcspn(channel, "/"), channel));
-  int refusal = custmem_normalize(channel, "-", CUSTMEM_NUL_TERMINATED, NULL);
-  size_t i;
-  search.word = name;
-  search.found = NULL;
-  for (i = 0; i < COUNT_OF(CHANNELS); i++)
-    offer(&search, CHANNELS[i], CHANNELS[i]);
-  if (refusal == CUSTMEM_REFUSED_UNKNOWN_CHANNEL || refusal == CUSTMEM_REFUSED_BAD_CHANNEL) {
-    if (search.found != NULL && strcmp(search.found, name) != 0)
-      complain(
-        "there is no channel \"%s\"; did you mean \"%s%s\"?", channel, search.found,
-        channel + strlen(name)
-      );
-    else
-      complain("there is no channel \"%s\": %s", channel, CHANNEL_MEANING);
-  }
-  sqlite3_free(name);
-  return refusal != CUSTMEM_REFUSED_UNKNOWN_CHANNEL && refusal != CUSTMEM_REFUSED_BAD_CHANNEL;
+  char *fault = channel_fault(channel);
+  int is_good = fault == NULL;
+  if (!is_good) complain("%s", fault);
+  sqlite3_free(fault);
+  return is_good;
 }
 
 static int is_shell(const char *name) {

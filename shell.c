@@ -38,6 +38,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 #include <wchar.h>
@@ -1009,7 +1010,7 @@ static void open_listing(
 }
 
 /* ---- Long work -----------------------------------------------------------------------------
-** Checks, backups and streams may take long. Meanwhile a terminal is told once a second that it goes
+** Checks, backups and streams may take long. Meanwhile a terminal is told twice a second that it goes
 ** on, and a signal to stop interrupts the call that is running; then the command ends, with the
 ** store as sound as ever, and main lets the signal have its way. A second signal has it at once.
 ** What runs in a handler is async-signal-safe: custmem_interrupt only sets a flag. */
@@ -1018,11 +1019,11 @@ static struct {
   custmem *volatile store;
   volatile sig_atomic_t signal; /* the one that asked to stop; 0: none */
   volatile sig_atomic_t lines;  /* of a stream */
-  volatile sig_atomic_t seconds;
+  volatile sig_atomic_t ticks;
   const char *what;
   const char *target; /* a file that grows to `target_size` */
   int64_t target_size;
-  int is_running;
+  volatile sig_atomic_t is_shown;
 } work;
 
 static void on_stop(int number) {
@@ -1047,21 +1048,22 @@ static char *write_word(char *at, const char *word) {
   return at + size;
 }
 
+#define TICKS_A_SECOND 2
+
 /* "custmem: backup, 3 s, 45%" in the place of the one before. */
 static void on_tick(int number) {
   char line[128], *at = write_word(line, "\r\x1b[Kcustmem: ");
   struct stat file;
   int error = errno;
   (void)number;
-  at =
-    write_word(write_number(write_word(write_word(at, work.what), ", "), ++work.seconds), " s");
+  at = write_word(write_word(at, work.what), ", ");
+  at = write_word(write_number(at, ++work.ticks / TICKS_A_SECOND), " s");
   if (work.lines > 0) at = write_number(write_word(at, ", line "), work.lines);
   if (work.target_size > 0 && stat(work.target, &file) == 0 && file.st_size <= work.target_size) {
     at = write_number(write_word(at, ", "), (int64_t)file.st_size * 100 / work.target_size);
     at = write_word(at, "%");
   }
-  if (write(STDERR_FILENO, line, (size_t)(at - line)) < 0) work.is_running = 0;
-  if (work.is_running) alarm(1);
+  if (write(STDERR_FILENO, line, (size_t)(at - line)) < 0) work.is_shown = 0;
   errno = error;
 }
 
@@ -1080,26 +1082,29 @@ static const int STOPS[] = {SIGINT, SIGTERM, SIGHUP};
 
 /* `what` is a word or two. Who looks at rows as they come needs no progress beside them. */
 static void begin_work(custmem *store, const char *what, int shows_rows) {
+  const suseconds_t pause = 1000000 / TICKS_A_SECOND;
+  const struct itimerval tick = {{0, pause}, {0, pause}};
   size_t i;
   memset(&work, 0, sizeof work);
   work.store = store;
   work.what = what;
   for (i = 0; i < COUNT_OF(STOPS); i++)
     on_signal(STOPS[i], on_stop, (int)SA_RESETHAND);
-  work.is_running = isatty(STDERR_FILENO) && !(shows_rows && isatty(STDOUT_FILENO));
-  if (!work.is_running) return;
+  work.is_shown = isatty(STDERR_FILENO) && !(shows_rows && isatty(STDOUT_FILENO));
+  if (!work.is_shown) return;
   on_signal(SIGALRM, on_tick, SA_RESTART);
-  alarm(1);
+  setitimer(ITIMER_REAL, &tick, NULL);
 }
 
 static void end_work(void) {
+  const struct itimerval never = {{0, 0}, {0, 0}};
   size_t i;
   work.store = NULL;
-  if (work.is_running) {
-    work.is_running = 0;
-    alarm(0);
+  if (work.is_shown) {
+    setitimer(ITIMER_REAL, &never, NULL);
     on_signal(SIGALRM, SIG_DFL, 0);
-    if (work.seconds > 0) fputs("\r\x1b[K", stderr);
+    if (work.ticks > 0) fputs("\r\x1b[K", stderr);
+    work.is_shown = 0;
   }
   for (i = 0; i < COUNT_OF(STOPS); i++)
     on_signal(STOPS[i], SIG_DFL, 0);
@@ -3102,7 +3107,7 @@ static const char BAD_LINE[] = "BAD_LINE";
   { "line", IS_ORDINAL, "line", 6, "its line on standard input" }
 #define ERROR_FIELDS                                                                           \
   {"error", IS_OPTIONAL, NULL, 0, "the code of a refusal, or BAD_LINE"}, {                     \
-    "message", IS_OPTIONAL, "message", 72, "why it was refused"                                \
+    "message", IS_OPTIONAL, "message", INT_MAX, "why it was refused"                           \
   }
 
 /* A message may hold what was on the line, and that need not be text. */
@@ -3121,7 +3126,7 @@ static const struct field NORMALIZE_FIELDS[] = {
   {"identifier", IS_OPTIONAL, "identifier", 32, "as it was given"},
   {"normalized_identifier", IS_OPTIONAL, "key", 24, "the key; null if it is refused"},
   {"refusal", IS_OPTIONAL, "refusal", 16, "what it is refused for, or BAD_LINE"},
-  {"message", IS_OPTIONAL, "message", 72, "the same, as a sentence"},
+  {"message", IS_OPTIONAL, "message", INT_MAX, "the same, as a sentence"},
 };
 
 static void give_key(
@@ -3199,7 +3204,7 @@ static int run_normalize(const struct request *request, custmem *none) {
 #define CUSTOMER_FIELDS                                                                        \
   {"id", IS_OPTIONAL, "customer", 36, "the customer's id"},                                    \
     {"channel", IS_OPTIONAL, "channel", 24, "the channel"},                                    \
-    {"normalized_identifier", IS_OPTIONAL, "key", 24, "the key, by which it is found"},        \
+    {"normalized_identifier", IS_OPTIONAL, "key", 40, "the key, by which it is found"},        \
     {"display_identifier", IS_OPTIONAL, "display", 24, "what people call it; may be null"},    \
     {"created_at", IS_TIME, "made at", 0, "when it was made"}, {                               \
     "updated_at", IS_TIME, "changed at", 0, "when it was last changed"                         \
@@ -4714,10 +4719,10 @@ static void put_cases(const char *indent) {
   int j;
   for (i = 0; i < COUNT_OF(COMMANDS); i++) {
     const struct command *command = &COMMANDS[i];
-    put_text("%s'%s')\n%s  options='--help", indent, command->name, indent);
+    put_text("%s'%s')\n%s  flags='--help", indent, command->name, indent);
     for (j = 0; j < OPTIONS; j++)
       if ((options_of(command) & HAS(j)) != 0) put_text(" --%s", OPTION[j].name);
-    put_text("'\n%s  arguments='", indent);
+    put_text("'\n%s  places='", indent);
     for (j = 0; argument_at(command, j) != NULL; j++)
       put_text(j > 0 ? " %s" : "%s", argument_at(command, j)->name);
     put_text("' ;;\n");
@@ -4777,7 +4782,7 @@ static void put_bash_completion(void) {
   put("# bash completion for custmem, made by: custmem completion bash\n"
       "_custmem() {\n"
       "  local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}\n"
-      "  local command=${COMP_WORDS[1]} first=2 words='' options='' arguments='' i\n"
+      "  local command=${COMP_WORDS[1]} first=2 words='' flags='' places='' i\n"
       "  COMPREPLY=()\n"
       "  if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
       "    COMPREPLY=($(compgen -W '");
@@ -4804,10 +4809,10 @@ static void put_bash_completion(void) {
       "  esac\n"
       "  case $word in\n"
       "    -*)\n"
-      "      COMPREPLY=($(compgen -W \"$options\" -- \"$word\"))\n"
+      "      COMPREPLY=($(compgen -W \"$flags\" -- \"$word\"))\n"
       "      return ;;\n"
       "  esac\n"
-      "  set -- $arguments\n"
+      "  set -- $places\n"
       "  for ((i = first; i < COMP_CWORD; i++)); do\n"
       "    case ${COMP_WORDS[i]} in\n      ");
   put_value_pattern();
@@ -4826,16 +4831,24 @@ static void put_bash_completion(void) {
       "complete -F _custmem custmem\n");
 }
 
-/* The first words with their summaries, as _describe takes them. */
+/* A name and what it means, as _describe takes them: one word to the shell. */
+static void put_described_name(const char *indent, const char *name, const char *summary) {
+  char *described = need(sqlite3_mprintf("%s:%s", name, summary)), *word = quoted(described);
+  put_text("%s%s\n", indent, word);
+  sqlite3_free(described);
+  sqlite3_free(word);
+}
+
+/* The first words with their summaries, or the second ones of a group. */
 static void put_described(const char *group, const char *indent) {
   size_t i;
   for (i = 0; i < COUNT_OF(COMMANDS); i++) {
     const char *rest = group != NULL ? rest_of_name(&COMMANDS[i], group) : COMMANDS[i].name;
     if (rest != NULL && strchr(rest, ' ') == NULL)
-      put_text("%s'%s:%s'\n", indent, rest, COMMANDS[i].summary);
+      put_described_name(indent, rest, COMMANDS[i].summary);
   }
   for (i = 0; group == NULL && i < COUNT_OF(GROUPS); i++)
-    put_text("%s'%s:%s'\n", indent, GROUPS[i].name, GROUPS[i].summary);
+    put_described_name(indent, GROUPS[i].name, GROUPS[i].summary);
 }
 
 static void put_zsh_completion(void) {
@@ -4843,7 +4856,7 @@ static void put_zsh_completion(void) {
   put("#compdef custmem\n"
       "# zsh completion for custmem, made by: custmem completion zsh\n"
       "_custmem() {\n"
-      "  local command=$words[2] options= arguments= i\n"
+      "  local command=$words[2] flags= places= i\n"
       "  local -i first=3 place=1\n"
       "  local -a names\n"
       "  if (( CURRENT == 2 )); then\n"
@@ -4876,7 +4889,7 @@ static void put_zsh_completion(void) {
       "  esac\n"
       "  case $words[CURRENT] in\n"
       "    -*)\n"
-      "      compadd -- ${=options}\n"
+      "      compadd -- ${=flags}\n"
       "      return ;;\n"
       "  esac\n"
       "  for (( i = first; i < CURRENT; i++ )); do\n"
@@ -4887,7 +4900,7 @@ static void put_zsh_completion(void) {
       "      *) (( place++ )) ;;\n"
       "    esac\n"
       "  done\n"
-      "  case ${${=arguments}[place]} in\n");
+      "  case ${${=places}[place]} in\n");
   put_kinds("_files", "compadd -- ", "");
   put("  esac\n"
       "}\n"

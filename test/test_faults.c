@@ -420,11 +420,12 @@ static void say(char *text, const char *format, ...) {
 
 static int meeting;
 
-/* SQLite calls this for every connection that it opens; those that open_with opens are met, and not a
-** backup's. */
+/* SQLite calls this for every connection that it opens. The first one that open_with makes it open is
+** the store's; what comes after is for copying pages, and is closed again. */
 static int meet_connection(sqlite3 *db, char **message, const void *api) {
   (void)message, (void)api;
   if (meeting) world.db = db;
+  meeting = 0;
   return SQLITE_OK;
 }
 

@@ -1611,20 +1611,41 @@ static int read_beside(
   return rc == SQLITE_OK || rc == SQLITE_IOERR_SHORT_READ ? CUSTMEM_OK : fail_sqlite(store, rc);
 }
 
-/* Whether SQLite's recovery will replace a first page that a power cut has left half written: by
-** nothing, where a journal says that the file was empty; or by the one in the WAL. */
-static int is_recovered(custmem *store, int *recovered) {
-  static const unsigned char journal_magic[] = {0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7};
-  enum { WAL_MAGIC = 0x377f0682, PAGES_BEFORE = 16 };
+/* What a hot journal will do to a first page that a power cut has left half written. */
+enum undoing { NOT_UNDONE, RESTORED, EMPTIED };
+
+static int read_journal(custmem *store, enum undoing *undoing) {
+  static const unsigned char magic[] = {0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7};
+  enum { PAGES_BEFORE = 16 };
   unsigned char bytes[BESIDE_SIZE];
-  sqlite3_filename name = sqlite3_db_filename(store->db, "main");
-  int rc = read_beside(store, sqlite3_filename_wal(name), SQLITE_OPEN_WAL, bytes);
-  *recovered = rc == CUSTMEM_OK && (get_big_endian(bytes) | 1) == (WAL_MAGIC | 1);
-  if (rc != CUSTMEM_OK || *recovered) return rc;
-  rc = read_beside(store, sqlite3_filename_journal(name), SQLITE_OPEN_MAIN_JOURNAL, bytes);
-  *recovered = rc == CUSTMEM_OK && memcmp(bytes, journal_magic, sizeof journal_magic) == 0 &&
-               get_big_endian(bytes + PAGES_BEFORE) == 0;
+  sqlite3_filename name = sqlite3_filename_journal(sqlite3_db_filename(store->db, "main"));
+  int rc = read_beside(store, name, SQLITE_OPEN_MAIN_JOURNAL, bytes);
+  *undoing = NOT_UNDONE;
+  if (rc == CUSTMEM_OK && memcmp(bytes, magic, sizeof magic) == 0)
+    *undoing = get_big_endian(bytes + PAGES_BEFORE) == 0 ? EMPTIED : RESTORED;
   return rc;
+}
+
+/* A first page that is none is refused, unless SQLite's recovery will replace it. */
+static int peek_beside_torn(custmem *store) {
+  enum { WAL_MAGIC = 0x377f0682 };
+  unsigned char bytes[BESIDE_SIZE];
+  sqlite3_filename name = sqlite3_filename_wal(sqlite3_db_filename(store->db, "main"));
+  enum undoing undoing = NOT_UNDONE;
+  int rc = read_beside(store, name, SQLITE_OPEN_WAL, bytes);
+  if (rc == CUSTMEM_OK && (get_big_endian(bytes) | 1) == (WAL_MAGIC | 1)) return CUSTMEM_OK;
+  if (rc == CUSTMEM_OK) rc = read_journal(store, &undoing);
+  if (rc == CUSTMEM_OK && undoing == NOT_UNDONE)
+    rc = fail(store, CUSTMEM_NOT_A_DATABASE, "path", "the file is not an SQLite database");
+  return rc;
+}
+
+/* Without custmem's mark it is another application's, unless it is the torn beginning of a file that a
+** journal says was empty. */
+static int peek_beside_unmarked(custmem *store) {
+  enum undoing undoing;
+  int rc = read_journal(store, &undoing);
+  return rc == CUSTMEM_OK && undoing != EMPTIED ? fail_other_application(store) : rc;
 }
 
 /* Looks at the file's first bytes through SQLite's own descriptor (another one, closed, would drop
@@ -1635,25 +1656,21 @@ static int peek(custmem *store, int is_empty) {
   sqlite3_file *file = NULL;
   sqlite3_int64 size = 0;
   uint32_t application, version;
-  int has_tables, recovered;
+  int has_tables;
   int rc = sqlite3_file_control(store->db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
   if (rc == SQLITE_OK) rc = file->pMethods->xFileSize(file, &size);
   /* SQLite says that a file of one byte has none. */
   if (rc == SQLITE_OK && size == 0 && is_empty) return CUSTMEM_OK;
   if (rc == SQLITE_OK) rc = file->pMethods->xRead(file, header, HEADER_SIZE, 0);
   if (rc != SQLITE_OK && rc != SQLITE_IOERR_SHORT_READ) return fail_sqlite(store, rc);
-  if (rc == SQLITE_IOERR_SHORT_READ || memcmp(header, "SQLite format 3", 16) != 0) {
-    rc = is_recovered(store, &recovered);
-    if (rc == CUSTMEM_OK && !recovered)
-      rc = fail(store, CUSTMEM_NOT_A_DATABASE, "path", "the file is not an SQLite database");
-    return rc;
-  }
+  if (rc == SQLITE_IOERR_SHORT_READ || memcmp(header, "SQLite format 3", 16) != 0)
+    return peek_beside_torn(store);
   application = get_big_endian(header + 68);
   version = get_big_endian(header + 60);
   /* The first page is a leaf (13), or more, with a number of cells: one for each object. */
   has_tables = header[100] != 13 || header[103] != 0 || header[104] != 0;
   if (application == 0 && version == 0 && !has_tables) return CUSTMEM_OK;
-  if (application != APPLICATION_ID) return fail_other_application(store);
+  if (application != APPLICATION_ID) return peek_beside_unmarked(store);
   if (version > SCHEMA_VERSION) return fail_newer(store, version);
   if (get_big_endian(header + 56) != 1)
     return fail(store, CUSTMEM_SCHEMA, "path", "the store is not encoded in UTF-8");
@@ -1939,7 +1956,7 @@ static int use_wal(custmem *store, enum place place) {
   if (place == MEMORY || store->read_only) return CUSTMEM_OK;
   sqlite3_busy_timeout(store->db, 0);
   rc = ask_for_wal(store, &is_wal);
-  for (waited_ms = 0; rc == SQLITE_BUSY && waited_ms < store->busy_timeout_ms;) {
+  for (waited_ms = 0; (rc & 0xff) == SQLITE_BUSY && waited_ms < store->busy_timeout_ms;) {
     waited_ms += sqlite3_sleep(PAUSE_MS);
     rc = ask_for_wal(store, &is_wal);
   }

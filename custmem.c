@@ -1222,16 +1222,17 @@ static uint32_t sha256_word(const uint32_t *w) {
          (rotate_right(y, 17) ^ rotate_right(y, 19) ^ y >> 10);
 }
 
-/* The variables change places from round to round, so that none is copied. Each round also makes the
-** word of sixteen rounds later: its sums do not wait for the round's. */
-#define SHA256_ROUND(a, b, c, d, e, f, g, h, i)                                                \
+/* The variables change places from round to round, so that none is copied. What a and b differ in is
+** what b and c will in the next round: their majority is had by one operation less. Each round also
+** makes the word of sixteen rounds later: its sums do not wait for the round's. */
+#define SHA256_ROUND(a, b, c, d, e, f, g, h, i, ab, bc)                                        \
   do {                                                                                         \
     h += (rotate_right(e, 6) ^ rotate_right(e, 11) ^ rotate_right(e, 25)) +                    \
          (g ^ (e & (f ^ g))) + k[i] + w[i];                                                    \
     d += h;                                                                                    \
-    h += (rotate_right(a, 2) ^ rotate_right(a, 13) ^ rotate_right(a, 22)) +                    \
-         ((a & b) | (c & (a | b)));                                                            \
-    w[(i) + 16] = sha256_word(w + (i));                                                        \
+    ab = a ^ b;                                                                                \
+    h += (rotate_right(a, 2) ^ rotate_right(a, 13) ^ rotate_right(a, 22)) + (b ^ (ab & bc));   \
+    if (has_more) w[(i) + 16] = sha256_word(w + (i));                                          \
   } while (0)
 
 static void sha256_block(uint32_t state[8], const unsigned char *block) {
@@ -1246,21 +1247,22 @@ static void sha256_block(uint32_t state[8], const unsigned char *block) {
     0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7,
     0xc67178f2};
-  uint32_t w[64 + 16], a = state[0], b = state[1], c = state[2], d = state[3], e = state[4],
-                       f = state[5], g = state[6], h = state[7];
+  uint32_t w[64], a = state[0], b = state[1], c = state[2], d = state[3], e = state[4],
+                  f = state[5], g = state[6], h = state[7], x, y = b ^ c;
   size_t i;
   for (i = 0; i < 16; i++)
     w[i] = (uint32_t)block[4 * i] << 24 | (uint32_t)block[4 * i + 1] << 16 |
            (uint32_t)block[4 * i + 2] << 8 | block[4 * i + 3];
   for (i = 0; i < 64; i += 8) {
-    SHA256_ROUND(a, b, c, d, e, f, g, h, i);
-    SHA256_ROUND(h, a, b, c, d, e, f, g, i + 1);
-    SHA256_ROUND(g, h, a, b, c, d, e, f, i + 2);
-    SHA256_ROUND(f, g, h, a, b, c, d, e, i + 3);
-    SHA256_ROUND(e, f, g, h, a, b, c, d, i + 4);
-    SHA256_ROUND(d, e, f, g, h, a, b, c, i + 5);
-    SHA256_ROUND(c, d, e, f, g, h, a, b, i + 6);
-    SHA256_ROUND(b, c, d, e, f, g, h, a, i + 7);
+    int has_more = i < 48;
+    SHA256_ROUND(a, b, c, d, e, f, g, h, i, x, y);
+    SHA256_ROUND(h, a, b, c, d, e, f, g, i + 1, y, x);
+    SHA256_ROUND(g, h, a, b, c, d, e, f, i + 2, x, y);
+    SHA256_ROUND(f, g, h, a, b, c, d, e, i + 3, y, x);
+    SHA256_ROUND(e, f, g, h, a, b, c, d, i + 4, x, y);
+    SHA256_ROUND(d, e, f, g, h, a, b, c, i + 5, y, x);
+    SHA256_ROUND(c, d, e, f, g, h, a, b, i + 6, x, y);
+    SHA256_ROUND(b, c, d, e, f, g, h, a, i + 7, y, x);
   }
   state[0] += a, state[1] += b, state[2] += c, state[3] += d;
   state[4] += e, state[5] += f, state[6] += g, state[7] += h;

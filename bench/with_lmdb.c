@@ -16,8 +16,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define MAP_SIZE ((size_t)64 << 30) /* of addresses, not of memory */
 #define KEY_SIZE (NAME_SIZE + 2 * ID_SIZE)
+
+/* Of addresses, not of memory: ample room for a customer, and a file's least. */
+#define MAP_SIZE_EACH  2048
+#define MAP_SIZE_LEAST ((size_t)64 << 20)
 
 typedef struct lmdb {
   MDB_env *env;
@@ -96,7 +99,9 @@ static void *open_contender(const data_set *set, enum access access) {
   is_new = mkdir(path, 0700) == 0;
   expect_ok(mdb_env_create(&self->env));
   expect_ok(mdb_env_set_maxdbs(self->env, 3));
-  expect_ok(mdb_env_set_mapsize(self->env, MAP_SIZE));
+  expect_ok(
+    mdb_env_set_mapsize(self->env, MAP_SIZE_LEAST + (size_t)set->customers * MAP_SIZE_EACH)
+  );
   expect_ok(mdb_env_open(self->env, path, MDB_NOSYNC, 0600));
   expect_ok(mdb_txn_begin(self->env, NULL, is_new ? 0 : MDB_RDONLY, &txn));
   open_databases(self, txn, is_new ? MDB_CREATE : 0);

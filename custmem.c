@@ -975,7 +975,8 @@ static int step_done(custmem *store, sqlite3_stmt *stmt) {
 }
 
 /* Reads a row's columns from left to right into fixed fields. The file is not trusted: a value of
-** another type, a text that no call would have taken, or one that does not fit is CORRUPT, never cut. */
+** another type, a text that no call would have taken, or one that does not fit is CORRUPT, never cut.
+** (SQLite calls what sqlite3_column_value gives unprotected: it is one thread's, as a handle is.) */
 typedef struct row_reader {
   sqlite3_stmt *stmt;
   int column;
@@ -989,12 +990,12 @@ static row_reader read_row(sqlite3_stmt *stmt) {
 
 /* A text where it stands in the row, until the next step; NO_TEXT for NULL. */
 static text read_view(row_reader *row, enum layout layout, size_t size_max) {
-  int column = row->column++;
-  int type = sqlite3_column_type(row->stmt, column);
+  sqlite3_value *cell = sqlite3_column_value(row->stmt, row->column++);
+  int type = sqlite3_value_type(cell);
   text value;
   if (type == SQLITE_NULL) return NO_TEXT;
-  value.bytes = (const char *)sqlite3_column_text(row->stmt, column);
-  value.size = sqlite3_column_bytes(row->stmt, column);
+  value.bytes = (const char *)sqlite3_value_text(cell);
+  value.size = sqlite3_value_bytes(cell);
   if (type == SQLITE_TEXT && value.bytes != NULL && value.size > 0 && (size_t)value.size <= size_max && is_clean(value, layout))
     return value;
   row->code = CUSTMEM_CORRUPT;
@@ -1034,18 +1035,15 @@ static void need_text(row_reader *row, const char *field, text asked) {
 }
 
 static int64_t read_int(row_reader *row) {
-  int column = row->column++;
-  if (sqlite3_column_type(row->stmt, column) != SQLITE_INTEGER) row->code = CUSTMEM_CORRUPT;
-  return sqlite3_column_int64(row->stmt, column);
+  sqlite3_value *cell = sqlite3_column_value(row->stmt, row->column++);
+  if (sqlite3_value_type(cell) != SQLITE_INTEGER) row->code = CUSTMEM_CORRUPT;
+  return sqlite3_value_int64(cell);
 }
 
 static void read_hash(row_reader *row, unsigned char hash[HASH_BYTES]) {
-  int column = row->column++;
-  const void *bytes = sqlite3_column_blob(row->stmt, column);
-  if (
-    sqlite3_column_type(row->stmt, column) == SQLITE_BLOB && bytes != NULL &&
-    sqlite3_column_bytes(row->stmt, column) == HASH_BYTES
-  )
+  sqlite3_value *cell = sqlite3_column_value(row->stmt, row->column++);
+  const void *bytes = sqlite3_value_blob(cell);
+  if (sqlite3_value_type(cell) == SQLITE_BLOB && bytes != NULL && sqlite3_value_bytes(cell) == HASH_BYTES)
     memcpy(hash, bytes, HASH_BYTES);
   else
     row->code = CUSTMEM_CORRUPT;
@@ -1365,8 +1363,10 @@ typedef struct encoding {
 
 static void add_field(encoding *out, int tag, const void *bytes, size_t size) {
   unsigned char *at = out->bytes + out->size;
+  uint32_t told = bytes != NULL ? (uint32_t)size : UINT32_MAX;
   at[0] = (unsigned char)tag;
-  put_big_endian(at + 1, bytes != NULL ? size : UINT32_MAX, 4);
+  at[1] = (unsigned char)(told >> 24), at[2] = (unsigned char)(told >> 16);
+  at[3] = (unsigned char)(told >> 8), at[4] = (unsigned char)told;
   out->size += 5;
   if (bytes == NULL) return;
   memcpy(at + 5, bytes, size);

@@ -24,7 +24,7 @@ static struct {
   int list;
   const char *running;
   int64_t tests, checks, failed_checks, failed_tests;
-  char directory[64];
+  char directory[PATH_SIZE / 2];
   char sql_error[512];
   int64_t clock_ms;
   uint64_t seed;
@@ -142,6 +142,22 @@ int test_report(void) {
   return state.failed_tests > 0;
 }
 
+/* ---- Campaigns ----------------------------------------------------------------------------- */
+
+uint64_t test_setting(const char *variable, uint64_t otherwise) {
+  const char *value = getenv(variable);
+  return value != NULL && value[0] != '\0' ? strtoull(value, NULL, 10) : otherwise;
+}
+
+int test_is_full(void) {
+  const char *size = getenv("CUSTMEM_FAULTS");
+  return size != NULL && strcmp(size, "all") == 0;
+}
+
+uint64_t test_seed(void) {
+  return test_setting("CUSTMEM_SEED", 20250615);
+}
+
 /* ---- Scratch files ------------------------------------------------------------------------- */
 
 const char *test_path(const char *name) {
@@ -149,7 +165,11 @@ const char *test_path(const char *name) {
   static unsigned next;
   char *path = paths[next++ % PATHS];
   if (state.directory[0] == '\0') {
-    strcpy(state.directory, "/tmp/custmem-test-XXXXXX");
+    const char *parent = getenv("TMPDIR");
+    snprintf(
+      state.directory, sizeof state.directory, "%s/custmem-test-XXXXXX",
+      parent != NULL ? parent : "/tmp"
+    );
     if (mkdtemp(state.directory) == NULL) {
       perror("mkdtemp");
       exit(1);

@@ -61,6 +61,15 @@ int test_check_has(
   const char *part
 );
 
+/* How large a campaign is to be, and how it is drawn: CUSTMEM_FAULTS=all asks for its full size, else
+** it is a share that fits into `make test`; CUSTMEM_SEED gives another seed. What it found is made again
+** by the seed that it prints. */
+int test_is_full(void);
+uint64_t test_seed(void);
+
+/* A variable of the environment as a number. */
+uint64_t test_setting(const char *variable, uint64_t otherwise);
+
 /* A path in this test's own scratch directory, which is removed at the end. Valid until the eighth
 ** call after it. */
 const char *test_path(const char *name);

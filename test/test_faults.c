@@ -21,15 +21,14 @@
 ** While a lasting fault is still there, resolutions give the right customer or none.
 **
 ** By default a run visits a share of the points, always the same ones: those that CUSTMEM_SEED (a
-** number) picks. CUSTMEM_FAULTS=all visits them all, a number one in so many; CUSTMEM_FAULTS_ONLY=text
-** those whose description holds the text ("link, warm: fsync fails, once, n 1" is one).
+** number) picks. CUSTMEM_FAULTS=all visits them all; CUSTMEM_FAULTS_ONLY=text those whose description holds the text ("link, warm: fsync fails, once, n 1" is one).
 */
 #define _XOPEN_SOURCE 700
 
+#include "faults.h"
 #include "test.h"
 #include "vfs_shim.h"
 
-#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -40,7 +39,6 @@
 
 #define MEMORY_SHARE    97
 #define DISK_SHARE      11
-#define SEED            UINT64_C(20250615)
 #define TEXT_SIZE       16384
 #define PATH_SIZE       512
 #define ROWS            32
@@ -51,50 +49,6 @@
 #define MANY            120
 #define LATE_POINTS     4
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
-
-/* ---- The allocator ------------------------------------------------------------------------- */
-
-static struct {
-  sqlite3_mem_methods below;
-  int64_t calls;
-  int64_t nth; /* 0: none fails */
-  int persistent;
-  int64_t fired;
-} memory;
-
-static int memory_fails(void) {
-  memory.calls++;
-  if (memory.nth == 0 || memory.calls < memory.nth) return 0;
-  if (memory.calls > memory.nth && !memory.persistent) return 0;
-  memory.fired++;
-  return 1;
-}
-
-static void *failing_malloc(int size) {
-  return memory_fails() ? NULL : memory.below.xMalloc(size);
-}
-
-static void *failing_realloc(void *block, int size) {
-  return memory_fails() ? NULL : memory.below.xRealloc(block, size);
-}
-
-static void fail_memory(int64_t nth, int persistent) {
-  memory.calls = memory.fired = 0;
-  memory.nth = nth;
-  memory.persistent = persistent;
-}
-
-/* Before SQLite is used at all. Without lookaside every allocation comes here. */
-static int install_memory(void) {
-  sqlite3_mem_methods methods;
-  int rc = sqlite3_config(SQLITE_CONFIG_GETMALLOC, &memory.below);
-  methods = memory.below;
-  methods.xMalloc = failing_malloc;
-  methods.xRealloc = failing_realloc;
-  if (rc == SQLITE_OK) rc = sqlite3_config(SQLITE_CONFIG_MALLOC, &methods);
-  if (rc == SQLITE_OK) rc = sqlite3_config(SQLITE_CONFIG_LOOKASIDE, 0, 0);
-  return rc;
-}
 
 /* ---- What custmem.h documents -------------------------------------------------------------- */
 
@@ -212,71 +166,9 @@ static int is_documented(const documented *call, int code) {
          is_listed(call->codes, code);
 }
 
-/* ---- Faults -------------------------------------------------------------------------------- */
-
-/* ops    bits of vfs_shim_op; 0: an allocation
-** code   what the file system's call returns, and done: how much of it is done all the same
-** codes  what may come of it: custmem's word for it, and nothing else
-*/
-typedef struct fault {
-  const char *name;
-  unsigned ops;
-  int code;
-  int done;
-  unsigned char codes[3];
-} fault;
-
 /* From there on, until the call returns; or until the store is closed. */
 enum mode { ONCE, PERSISTENT, TO_THE_END, MODES };
 static const char *const MODE_NAMES[MODES] = {"once", "persistent", "to the end"};
-
-static const fault NO_MEMORY[] = {
-  {"no memory",
-   0,
-   SQLITE_NOMEM,
-   VFS_SHIM_NOT_DONE,
-   {CUSTMEM_NOMEM, CUSTMEM_UNKNOWN_OUTCOME, 0}},
-};
-
-#define OP(name) VFS_SHIM_BIT(VFS_SHIM_##name)
-#define IO_OR_WORSE                                                                            \
-  { CUSTMEM_IO, CUSTMEM_UNKNOWN_OUTCOME, 0 }
-
-static const fault NO_INDEX[] = {
-  {"shm map EIO", OP(SHM_MAP), SQLITE_IOERR_SHMMAP, VFS_SHIM_NOT_DONE, IO_OR_WORSE},
-  {"shm map, no memory",
-   OP(SHM_MAP),
-   SQLITE_NOMEM,
-   VFS_SHIM_NOT_DONE,
-   {CUSTMEM_NOMEM, CUSTMEM_UNKNOWN_OUTCOME, 0}},
-};
-
-static const fault DISK[] = {
-  {"read EIO", OP(READ), SQLITE_IOERR_READ, VFS_SHIM_NOT_DONE, IO_OR_WORSE},
-  {"read without memory", OP(READ), SQLITE_IOERR_NOMEM, VFS_SHIM_NOT_DONE, {CUSTMEM_NOMEM, 0}},
-  {"write EIO", OP(WRITE), SQLITE_IOERR_WRITE, VFS_SHIM_NOT_DONE, IO_OR_WORSE},
-  {"short write, EIO", OP(WRITE), SQLITE_IOERR_WRITE, VFS_SHIM_HALF_DONE, IO_OR_WORSE},
-  {"whole write, EIO", OP(WRITE), SQLITE_IOERR_WRITE, VFS_SHIM_DONE, IO_OR_WORSE},
-  {"write FULL", OP(WRITE), SQLITE_FULL, VFS_SHIM_NOT_DONE, {CUSTMEM_FULL, 0}},
-  {"short write, FULL", OP(WRITE), SQLITE_FULL, VFS_SHIM_HALF_DONE, {CUSTMEM_FULL, 0}},
-  {"fsync fails", OP(SYNC), SQLITE_IOERR_FSYNC, VFS_SHIM_NOT_DONE, IO_OR_WORSE},
-  {"truncate fails", OP(TRUNCATE), SQLITE_IOERR_TRUNCATE, VFS_SHIM_NOT_DONE, IO_OR_WORSE},
-  {"half a truncate", OP(TRUNCATE), SQLITE_IOERR_TRUNCATE, VFS_SHIM_HALF_DONE, IO_OR_WORSE},
-  {"delete fails", OP(DELETE), SQLITE_IOERR_DELETE, VFS_SHIM_NOT_DONE, IO_OR_WORSE},
-  {"cannot open", OP(OPEN) | OP(CREATE), SQLITE_CANTOPEN, VFS_SHIM_NOT_DONE, IO_OR_WORSE},
-  {"file size fails", OP(FILE_SIZE), SQLITE_IOERR_FSTAT, VFS_SHIM_NOT_DONE, IO_OR_WORSE},
-  {"access fails", OP(ACCESS), SQLITE_IOERR_ACCESS, VFS_SHIM_NOT_DONE, IO_OR_WORSE},
-  {"no full path", OP(FULL_PATH), SQLITE_CANTOPEN, VFS_SHIM_NOT_DONE, IO_OR_WORSE},
-  {"lock BUSY", OP(LOCK), SQLITE_BUSY, VFS_SHIM_NOT_DONE, {CUSTMEM_BUSY, 0}},
-  {"lock EIO", OP(LOCK), SQLITE_IOERR_LOCK, VFS_SHIM_NOT_DONE, IO_OR_WORSE},
-  {"check lock EIO", OP(CHECK_LOCK), SQLITE_IOERR_CHECKRESERVEDLOCK, VFS_SHIM_NOT_DONE,
-   IO_OR_WORSE},
-  {"shm map EIO", OP(SHM_MAP), SQLITE_IOERR_SHMMAP, VFS_SHIM_NOT_DONE, IO_OR_WORSE},
-  {"shm cannot open", OP(SHM_MAP), SQLITE_CANTOPEN, VFS_SHIM_NOT_DONE, IO_OR_WORSE},
-  {"shm lock BUSY", OP(SHM_LOCK), SQLITE_BUSY, VFS_SHIM_NOT_DONE, {CUSTMEM_BUSY, 0}},
-  {"shm lock EIO", OP(SHM_LOCK), SQLITE_IOERR_SHMLOCK, VFS_SHIM_NOT_DONE, IO_OR_WORSE},
-  {"any call EIO", VFS_SHIM_ALL, SQLITE_IOERR, VFS_SHIM_NOT_DONE, IO_OR_WORSE},
-};
 
 /* ---- Images of files ----------------------------------------------------------------------- */
 
@@ -397,7 +289,7 @@ static struct {
   int told_wrong;
   int64_t memory;
   int64_t open_files;
-  int descriptors;
+  int next_descriptor;
 } world;
 
 static const char *const NAMES[PEOPLE] = {"Anna", "Bruno", "Carla", "Dora"};
@@ -491,12 +383,11 @@ static void close_store(void) {
   custmem_close(store);
 }
 
-/* Descriptors of this process, whoever opened them. */
-static int count_descriptors(void) {
-  int descriptor, count = 0;
-  for (descriptor = 0; descriptor < 64; descriptor++)
-    count += fcntl(descriptor, F_GETFD) != -1;
-  return count;
+/* The next descriptor that this process would be given, whoever opened the others. */
+static int next_descriptor(void) {
+  int descriptor = dup(STDOUT_FILENO);
+  close(descriptor);
+  return descriptor;
 }
 
 /* ---- What a store shows -------------------------------------------------------------------- */
@@ -1127,8 +1018,7 @@ static const scenario CHECKING[] = {
 ** returns, and until the store is closed. */
 typedef struct reference {
   char answer[TEXT_SIZE], before[TEXT_SIZE], after[TEXT_SIZE];
-  int64_t allocations[2];
-  int64_t calls[2][VFS_SHIM_OPS];
+  faults_tally seen[2];
 } reference;
 
 static struct {
@@ -1149,7 +1039,7 @@ static struct {
 
 static struct {
   uint64_t seed;
-  int64_t share; /* one in so many; 0: the default */
+  int is_all;
   const char *only;
   int64_t counted; /* points met, visited or not */
   int64_t visited, fired;
@@ -1279,26 +1169,7 @@ static void prepare(void) {
 }
 
 static void arm(void) {
-  vfs_shim_fault disk = {0, VFS_SHIM_ALL, point.n, point.mode != ONCE, 0, 0};
-  vfs_shim_reset();
-  fail_memory(0, 0);
-  if (point.fault == NULL) return;
-  disk.ops = point.fault->ops;
-  disk.code = point.fault->code;
-  disk.done = point.fault->done;
-  if (disk.ops == 0)
-    fail_memory(point.n, point.mode != ONCE);
-  else
-    vfs_shim_fail(&disk);
-}
-
-static int64_t fired_so_far(void) {
-  return memory.fired + vfs_shim_fired();
-}
-
-static void disarm(void) {
-  vfs_shim_fail(NULL);
-  memory.nth = 0;
+  faults_arm(point.fault, point.n, point.mode != ONCE);
 }
 
 static void finish(void) {
@@ -1311,8 +1182,8 @@ static void finish(void) {
   if (vfs_shim_open_files() != world.open_files)
     complain("%" PRId64 " files are left open", vfs_shim_open_files() - world.open_files);
   world.open_files = vfs_shim_open_files();
-  if (count_descriptors() != world.descriptors) complain("descriptors are left open");
-  world.descriptors = count_descriptors();
+  if (next_descriptor() != world.next_descriptor) complain("descriptors are left open");
+  world.next_descriptor = next_descriptor();
 }
 
 /* ---- What must hold after a fault ---------------------------------------------------------- */
@@ -1320,7 +1191,7 @@ static void finish(void) {
 static void check_code(void) {
   const scenario *s = point.scenario;
   int limit_ms = 3 * BUSY_TIMEOUT_MS / 2;
-  if (point.fault->ops == OP(SHM_LOCK)) limit_ms += WAL_RETRIES_MS;
+  if (point.fault->ops == VFS_SHIM_BIT(VFS_SHIM_SHM_LOCK)) limit_ms += WAL_RETRIES_MS;
   if (point.waited_ms > limit_ms)
     complain(
       "%s waited %d ms with a busy timeout of %d", s->documented->call, point.waited_ms,
@@ -1332,7 +1203,7 @@ static void check_code(void) {
       "%s gave %s, which custmem.h does not list", s->documented->call,
       custmem_code_name(point.rc)
     );
-  if (point.fired == 0 || !is_listed(point.fault->codes, point.rc))
+  if (point.fired == 0 || !faults_explain(point.fault, point.rc))
     complain("%s gave %s: %s", s->documented->call, custmem_code_name(point.rc), point.message);
   else if (world.store != NULL && point.message[0] == '\0')
     complain("%s gave %s without a message", s->documented->call, custmem_code_name(point.rc));
@@ -1399,11 +1270,48 @@ static custmem *check_files(const char *path, const char *where) {
   return store;
 }
 
+static uint64_t mix(uint64_t hash, uint64_t word) {
+  hash = (hash ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+  return hash ^ (hash >> 29);
+}
+
+/* Of what a judgement of these files depends on: their bytes, and what may be found in them. */
+static uint64_t hash_of_judgement(const char *path) {
+  static unsigned char *bytes;
+  static size_t capacity;
+  uint64_t hash = mix((uint64_t)(uintptr_t)point.scenario, (uint64_t)point.warm), word;
+  size_t i, at;
+  hash = mix(hash, (uint64_t)point.rc);
+  for (i = 0; i < COUNT_OF(SUFFIXES); i++) {
+    size_t size = load_file(beside(path, SUFFIXES[i]), &bytes, &capacity);
+    hash = mix(hash, size);
+    for (at = 0; at + sizeof word <= size; at += sizeof word) {
+      memcpy(&word, bytes + at, sizeof word);
+      hash = mix(hash, word);
+    }
+    for (; at < size; at++)
+      hash = mix(hash, bytes[at]);
+  }
+  return hash;
+}
+
+/* Most faults leave the very files that another has left: they are judged once. (Where two judgements
+** want the same place, the later one has it.) */
+static int is_judged(const char *path) {
+  static uint64_t judged[4096];
+  uint64_t hash = hash_of_judgement(path);
+  uint64_t *place = &judged[hash % COUNT_OF(judged)];
+  int is_known = *place == hash;
+  *place = hash;
+  return is_known;
+}
+
 /* As if the process had died as the call returned. */
 static void check_crash(const reference *ref) {
   custmem *store;
   enum start start = point.scenario->start;
   if (!has(WRITES | OPENS) || start == MEMORY || start == OTHER) return;
+  if (is_judged(world.path)) return;
   copy_files(world.path, world.copy);
   store = check_files(world.copy, "a copy after a crash");
   if (store != NULL) check_state(store, "a copy after a crash", ref, 1);
@@ -1470,16 +1378,18 @@ static void check_handle(const reference *ref) {
 }
 
 static void check_reopened(const reference *ref) {
+  int is_repeated = point.mode == TO_THE_END && point.fired > 0 && !has(OPENS | CLOSES);
   if (is_in_memory()) return;
   if (point.scenario->start == OTHER) {
     if (test_file_size(world.path) != (int64_t)world.other.size[0])
       complain("the file is not what it was");
     return;
   }
+  if (!is_repeated && is_judged(world.path)) return;
   world.store = check_files(world.path, "the store, reopened,");
   if (world.store == NULL) return;
   check_state(world.store, "the store, reopened,", ref, 1);
-  if (point.mode == TO_THE_END && point.fired > 0 && !has(OPENS | CLOSES)) {
+  if (is_repeated) {
     static char state[TEXT_SIZE];
     state[0] = '\0';
     say_state(world.store, state);
@@ -1509,26 +1419,19 @@ static void run_point(const reference *ref) {
   point.rc = point.scenario->call();
   point.waited_ms = (int)((vfs_shim_slept_us() - world.told_slept_us) / 1000);
   strcpy(point.message, has(OPENS) ? world.open_message : custmem_errmsg(world.store));
-  point.fired = fired_so_far();
+  point.fired = faults_fired();
   if (point.mode == PERSISTENT && world.store != NULL && !has(OPENS))
     say_resolutions(world.store, point.armed);
   if (point.mode == TO_THE_END) {
     close_store();
-    point.fired = fired_so_far();
+    point.fired = faults_fired();
   }
-  disarm();
+  faults_disarm();
   check_point(ref);
   finish();
 }
 
 /* ---- Sweeps -------------------------------------------------------------------------------- */
-
-static void count_occasions(int to_the_end, reference *ref) {
-  int op;
-  ref->allocations[to_the_end] = memory.calls;
-  for (op = 0; op < VFS_SHIM_OPS; op++)
-    ref->calls[to_the_end][op] = vfs_shim_calls(op);
-}
 
 /* Runs the scenario without a fault, three times: looking at the state changes what the call finds
 ** prepared and read. */
@@ -1542,10 +1445,10 @@ static void refer(reference *ref) {
   arm();
   point.rc = point.scenario->call();
   strcpy(ref->answer, world.answer);
-  count_occasions(0, ref);
+  faults_count(&ref->seen[0]);
   if (has(CHECKPOINTS)) CHECK(vfs_shim_calls_of(VFS_SHIM_WRITE, VFS_SHIM_DATABASE) > 0);
   close_store();
-  count_occasions(1, ref);
+  faults_count(&ref->seen[1]);
   CHECK_INT(point.rc, point.scenario->want);
   finish();
   prepare();
@@ -1562,32 +1465,23 @@ static void refer(reference *ref) {
   finish();
 }
 
-static int64_t occasions(const reference *ref) {
-  int to_the_end = point.mode == TO_THE_END, op;
-  int64_t count = 0;
-  if (point.fault->ops == 0) return ref->allocations[to_the_end];
-  for (op = 0; op < VFS_SHIM_OPS; op++)
-    if (point.fault->ops & VFS_SHIM_BIT(op)) count += ref->calls[to_the_end][op];
-  return count;
-}
-
 /* Whether this point is in the share that is visited. */
 static int is_visited(void) {
   uint64_t random = total.seed + (uint64_t)total.counted++;
-  int64_t share = total.share;
+  int share = point.fault->ops == 0 ? MEMORY_SHARE : DISK_SHARE;
   describe();
   if (total.only != NULL && strstr(point.description, total.only) == NULL) return 0;
   if (has(LATE)) return 1;
-  if (share == 0) share = point.fault->ops == 0 ? MEMORY_SHARE : DISK_SHARE;
-  return share <= 1 || test_random(&random) % (uint64_t)share == 0;
+  return total.is_all || test_random(&random) % (uint64_t)share == 0;
 }
 
 /* Every N of one scenario, fault and mode; a run in which nothing fails is the last. */
 static void sweep_faults(const reference *ref) {
-  int64_t count = occasions(ref), fired = 1;
+  int64_t count = faults_occasions(point.fault, &ref->seen[point.mode == TO_THE_END]),
+          fired = 1;
   point.complaints = 0;
   point.n = has(LATE) && count > LATE_POINTS ? count - LATE_POINTS + 1 : 1;
-  for (; point.n <= count || (fired && total.share == 1 && count > 0); point.n++) {
+  for (; point.n <= count || (fired && total.is_all && count > 0); point.n++) {
     if (!is_visited()) {
       fired = 0;
       continue;
@@ -1793,26 +1687,27 @@ TEST(the_images_are_what_they_are_taken_for) {
   CHECK_INT(world.anchor.count, 5);
 }
 
-#define SWEEP(scenarios, faults) sweep(scenarios, COUNT_OF(scenarios), faults, COUNT_OF(faults))
+#define SWEEP(scenarios, faults)                                                               \
+  sweep(scenarios, COUNT_OF(scenarios), FAULTS_##faults, FAULTS_##faults##_COUNT)
 
 TEST(opening_and_closing_without_memory) {
-  SWEEP(OPENING, NO_MEMORY);
+  SWEEP(OPENING, MEMORY);
 }
 
 TEST(reading_without_memory) {
-  SWEEP(READING, NO_MEMORY);
+  SWEEP(READING, MEMORY);
 }
 
 TEST(resolving_without_memory) {
-  SWEEP(RESOLVING, NO_MEMORY);
+  SWEEP(RESOLVING, MEMORY);
 }
 
 TEST(writing_without_memory) {
-  SWEEP(WRITING, NO_MEMORY);
+  SWEEP(WRITING, MEMORY);
 }
 
 TEST(checking_and_backup_without_memory) {
-  SWEEP(CHECKING, NO_MEMORY);
+  SWEEP(CHECKING, MEMORY);
 }
 
 TEST(opening_and_closing_on_a_failing_disk) {
@@ -1849,31 +1744,25 @@ static void recover(const fault *faults, size_t fault_count) {
 }
 
 TEST(recovering_without_memory) {
-  recover(NO_MEMORY, COUNT_OF(NO_MEMORY));
+  recover(FAULTS_MEMORY, FAULTS_MEMORY_COUNT);
 }
 
 TEST(recovering_on_a_failing_disk) {
-  recover(DISK, COUNT_OF(DISK));
+  recover(FAULTS_DISK, FAULTS_DISK_COUNT);
 }
 
 TEST(a_commit_that_finds_no_room_in_the_index_is_of_unknown_outcome) {
   make_full();
-  SWEEP(COMMITTING, NO_INDEX);
-  SWEEP(COMMITTING, NO_MEMORY);
-}
-
-static int64_t number_of(const char *variable, int64_t otherwise) {
-  const char *value = getenv(variable);
-  return value != NULL && value[0] != '\0' ? strtoll(value, NULL, 10) : otherwise;
+  SWEEP(COMMITTING, INDEX);
+  SWEEP(COMMITTING, MEMORY);
 }
 
 static void start_world(void) {
-  const char *share = getenv("CUSTMEM_FAULTS");
   strcpy(world.path, test_path("store.db"));
   strcpy(world.copy, test_path("copy.db"));
   strcpy(world.target, test_path("backup.db"));
-  total.seed = (uint64_t)number_of("CUSTMEM_SEED", (int64_t)SEED);
-  total.share = share != NULL && strcmp(share, "all") == 0 ? 1 : number_of("CUSTMEM_FAULTS", 0);
+  total.seed = test_seed();
+  total.is_all = test_is_full();
   total.only = getenv("CUSTMEM_FAULTS_ONLY");
   signal(SIGSEGV, crash);
   signal(SIGABRT, crash);
@@ -1882,23 +1771,22 @@ static void start_world(void) {
   vfs_shim_hurry(1);
   make_images();
   world.memory = sqlite3_memory_used();
-  world.descriptors = count_descriptors();
+  world.next_descriptor = next_descriptor();
 }
 
 static void report_points(void) {
-  char share[32] = "a share of them";
-  if (total.share > 0) snprintf(share, sizeof share, "one in %" PRId64, total.share);
   printf(
-    "  seed %" PRIu64 ", %s: %" PRId64 " points of %" PRId64 ", %" PRId64
+    "  faults: seed %" PRIu64 ", %s: %" PRId64 " points of %" PRId64 ", %" PRId64
     " with a fault; %" PRId64 " complaints\n",
-    total.seed, share, total.visited, total.counted, total.fired, total.complaints
+    total.seed, total.is_all ? "all" : "a share", total.visited, total.counted, total.fired,
+    total.complaints
   );
 }
 
 int main(int argc, char **argv) {
   int failed;
   test_init(argc, argv);
-  if (install_memory() != SQLITE_OK) return 1;
+  if (faults_install_allocator() != SQLITE_OK) return 1;
   start_world();
   RUN(the_images_are_what_they_are_taken_for, "");
   RUN(opening_and_closing_without_memory, "D-8");

@@ -359,30 +359,32 @@ enum statement {
 };
 
 #define CUSTOMER_COLUMNS                                                                       \
-  "id, instructor_id, channel, normalized_identifier, display_identifier, created_at, "        \
-  "updated_at"
+  "customer.id, customer.instructor_id, customer.channel, customer.normalized_identifier,"     \
+  " customer.display_identifier, customer.created_at, customer.updated_at"
 #define EVENT_COLUMNS                                                                          \
-  "instructor_id, seq, event_name, conversation_id, previous_customer_id, new_customer_id,"    \
-  " actor_type, actor_id, reason, context, created_at, hash"
+  "event.instructor_id, event.seq, event.event_name, event.conversation_id,"                   \
+  " event.previous_customer_id, event.new_customer_id, event.actor_type, event.actor_id,"      \
+  " event.reason, event.context, event.created_at, event.hash"
 
-/* ?1 is the instructor wherever one is concerned. INDEXED BY: without statistics SQLite would
-** rather read all of an instructor's rows in the order of a primary key. Tables are named main.…, so that no temporary
-** table can stand in for them. */
 /* The queries of a RESOLVE_BATCH, numbered 0 to 49; the parameters follow ?1, the instructor. */
 enum { BATCH_QUERIES = 50, QUERY_PARAMETERS = 3 };
 #define QUERY(number) "(" number ",?,?,?)"
+#define FIVE_QUERIES(ten, a, b, c, d, e)                                                       \
+  QUERY(ten a) "," QUERY(ten b) "," QUERY(ten c) "," QUERY(ten d) "," QUERY(ten e)
 #define TEN_QUERIES(ten)                                                                       \
-  QUERY(ten "0")                                                                               \
-  "," QUERY(ten "1") "," QUERY(ten "2") "," QUERY(ten "3") "," QUERY(ten "4") "," QUERY(ten    \
-                                                                                        "5"    \
-  ) "," QUERY(ten "6") "," QUERY(ten "7") "," QUERY(ten "8") "," QUERY(ten "9")
-#define FOUND_OF_LINK                                                                          \
-  "CASE WHEN link.instructor_id <> ?1 THEN 0 WHEN link.customer_id IS NOT NULL THEN 2"
-#define CUSTOMER_OF_LINK                                                                       \
-  " LEFT JOIN main.customers AS customer"                                                      \
-  " ON customer.id = link.customer_id AND customer.instructor_id = ?1"
-#define OF_INSTRUCTOR " AND same.instructor_id BETWEEN ?1 AND ?1"
+  FIVE_QUERIES(ten, "0", "1", "2", "3", "4") "," FIVE_QUERIES(ten, "5", "6", "7", "8", "9")
 
+/* ?1 is the instructor wherever one is concerned. Tables are named main.…, so that no temporary table
+** can stand in for them. INDEXED BY: without statistics SQLite would rather read all of an instructor's
+** rows in the order of a primary key.
+**
+** An index only finds; the table's own row says what is so. A statement that looks in an index joins the
+** row by its primary key, and compares it with what was asked, or the function that reads it does: in a
+** damaged file the two may differ, and the index alone would hand out another instructor's customer.
+** LEFT JOIN: a row that is not there is seen. "+": a comparison with the row itself, where a look in an
+** index or a primary key would be believed; in a damaged one it may end at another row. (CAST: else
+** SQLite would take the second comparison of a column with one parameter for the first.) */
+/* clang-format off */
 static const struct {
   enum kind kind;
   const char *sql;
@@ -408,20 +410,24 @@ static const struct {
             " display_identifier, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)"},
   [UPDATE_CUSTOMER_DISPLAY] =
     {WRITE, "UPDATE main.customers SET display_identifier = ?3, updated_at = ?4"
-            " WHERE id = ?2 AND instructor_id = ?1"},
+            " WHERE id = CAST(?2 AS TEXT) AND +id = ?2 AND instructor_id = ?1"},
   [SELECT_CUSTOMER] =
-    {READ, "SELECT " CUSTOMER_COLUMNS " FROM main.customers"
-           " WHERE id = ?2 AND instructor_id = ?1"},
+    {READ, "SELECT " CUSTOMER_COLUMNS " FROM main.customers AS customer"
+           " WHERE id = CAST(?2 AS TEXT) AND +id = ?2 AND +instructor_id = ?1"},
   [SELECT_CUSTOMER_BY_KEY] =
-    {READ, "SELECT " CUSTOMER_COLUMNS " FROM main.customers"
-           " WHERE normalized_identifier = ?3 AND channel = ?2 AND instructor_id = ?1"},
-  /* The index alone answers. */
+    {READ, "SELECT " CUSTOMER_COLUMNS " FROM main.customers AS same"
+           " LEFT JOIN main.customers AS customer ON customer.id = same.id"
+           " WHERE same.normalized_identifier = ?3 AND same.channel = ?2"
+           " AND same.instructor_id = ?1"},
   [HAS_CUSTOMER] =
-    {READ, "SELECT 1 FROM main.customers INDEXED BY customers_owner"
-           " WHERE id = ?2 AND instructor_id = ?1"},
+    {READ, "SELECT 1 FROM main.customers"
+           " WHERE id = CAST(?2 AS TEXT) AND +id = ?2 AND +instructor_id = ?1"},
   [SELECT_CUSTOMERS] =
-    {READ, "SELECT " CUSTOMER_COLUMNS " FROM main.customers INDEXED BY customers_owner"
-           " WHERE instructor_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3"},
+    {READ,
+     "SELECT " CUSTOMER_COLUMNS " FROM main.customers AS listed INDEXED BY customers_owner"
+     " LEFT JOIN main.customers AS customer ON customer.id = listed.id"
+     " WHERE listed.instructor_id = ?1 AND listed.id > ?2"
+     " ORDER BY listed.id LIMIT ?3"},
 
   /* For each query (its number, conversation, key and channel) what its conversation is linked to,
   ** and the customers with the key: number, `enum found`, customer. One statement is one read
@@ -430,52 +436,76 @@ static const struct {
   ** unique index are equal. RESOLVE gives the link and the customers row by row: they are looked for
   ** only if they are stepped to. */
   [RESOLVE] =
-    {READ,
-     "SELECT 0, " FOUND_OF_LINK " ELSE 1 END, customer.id"
-     " FROM main.conversation_links AS link" CUSTOMER_OF_LINK " WHERE link.conversation_id = ?2"
-     " UNION ALL SELECT 0, 3, same.id FROM main.customers AS same"
-     " WHERE same.normalized_identifier = ?3 AND same.channel = ?4" OF_INSTRUCTOR},
+    {READ, "SELECT 0, CASE WHEN link.instructor_id <> ?1 THEN 0"
+           " WHEN link.customer_id IS NOT NULL THEN 2 ELSE 1 END, customer.id"
+           " FROM main.conversation_links AS link"
+           " LEFT JOIN main.customers AS customer ON customer.id = link.customer_id"
+           " AND +customer.id = link.customer_id AND +customer.instructor_id = ?1"
+           " WHERE link.conversation_id = CAST(?2 AS TEXT) AND +link.conversation_id = ?2"
+           " UNION ALL SELECT 0, 3, customer.id FROM main.customers AS same"
+           " LEFT JOIN main.customers AS customer ON customer.id = same.id"
+           " AND +customer.instructor_id = ?1"
+           " AND +customer.normalized_identifier = ?3 AND +customer.channel = ?4"
+           " WHERE same.normalized_identifier = ?3 AND same.channel = ?4"
+           " AND same.instructor_id BETWEEN ?1 AND ?1"},
   [RESOLVE_BATCH] =
-    {READ, "SELECT query.column1, " FOUND_OF_LINK " WHEN same.id IS NOT NULL THEN 3 ELSE 1 END,"
-           " coalesce(customer.id, same.id)"
-           " FROM (VALUES " TEN_QUERIES("") "," TEN_QUERIES("1") "," TEN_QUERIES("2"
-           ) "," TEN_QUERIES("3") "," TEN_QUERIES("4"
-           ) ") AS query"
-             " LEFT JOIN main.conversation_links AS link"
-             " ON link.conversation_id = query.column2" CUSTOMER_OF_LINK
-             " LEFT JOIN main.customers AS same ON same.normalized_identifier ="
-             " CASE WHEN link.customer_id IS NULL THEN query.column3 END"
-             " AND same.channel = query.column4" OF_INSTRUCTOR},
+    {READ, "SELECT query.column1, CASE WHEN link.instructor_id <> ?1 THEN 0"
+           " WHEN link.customer_id IS NOT NULL THEN 2 WHEN same.id IS NOT NULL THEN 3"
+           " ELSE 1 END, customer.id"
+           " FROM (VALUES " TEN_QUERIES("") "," TEN_QUERIES("1") "," TEN_QUERIES("2") ","
+           TEN_QUERIES("3") "," TEN_QUERIES("4") ") AS query"
+           " LEFT JOIN main.conversation_links AS link"
+           " ON link.conversation_id = query.column2 AND +link.conversation_id = query.column2"
+           " LEFT JOIN main.customers AS same ON same.normalized_identifier ="
+           " CASE WHEN link.customer_id IS NULL THEN query.column3 END"
+           " AND same.channel = query.column4 AND same.instructor_id BETWEEN ?1 AND ?1"
+           " LEFT JOIN main.customers AS customer"
+           " ON customer.id = coalesce(link.customer_id, same.id)"
+           " AND +customer.instructor_id = ?1"
+           " AND CASE WHEN same.id IS NULL THEN +customer.id = link.customer_id"
+           " ELSE +customer.normalized_identifier = query.column3"
+           " AND +customer.channel = query.column4 END"},
 
   [SELECT_LINK] =
-    {READ, "SELECT instructor_id = ?1, customer_id FROM main.conversation_links"
-           " WHERE conversation_id = ?2"},
+    {READ, "SELECT link.instructor_id = ?1, link.customer_id IS NOT NULL, customer.id"
+           " FROM main.conversation_links AS link"
+           " LEFT JOIN main.customers AS customer ON customer.id = link.customer_id"
+           " AND +customer.id = link.customer_id AND +customer.instructor_id = ?1"
+           " WHERE link.conversation_id = CAST(?2 AS TEXT) AND +link.conversation_id = ?2"},
   [INSERT_LINK] =
     {WRITE, "INSERT INTO main.conversation_links (instructor_id, conversation_id,"
             " customer_id, audit_seq, updated_at) VALUES (?1, ?2, ?3, ?4, ?5)"},
   [UPDATE_LINK] =
     {WRITE, "UPDATE main.conversation_links"
             " SET customer_id = ?3, audit_seq = ?4, updated_at = ?5"
-            " WHERE conversation_id = ?2 AND instructor_id = ?1"},
+            " WHERE conversation_id = CAST(?2 AS TEXT) AND +conversation_id = ?2"
+            " AND instructor_id = ?1"},
   [SELECT_CONVERSATIONS] =
-    {READ, "SELECT conversation_id, customer_id, audit_seq, updated_at"
-           " FROM main.conversation_links INDEXED BY conversation_links_customer"
-           " WHERE instructor_id = ?1 AND customer_id = ?2 AND conversation_id > ?3 ORDER BY "
-           "conversation_id LIMIT ?4"},
+    {READ, "SELECT link.conversation_id, link.customer_id, link.audit_seq, link.updated_at,"
+           " +link.instructor_id = ?1"
+           " FROM main.conversation_links AS listed INDEXED BY conversation_links_customer"
+           " LEFT JOIN main.conversation_links AS link"
+           " ON link.conversation_id = listed.conversation_id"
+           " WHERE listed.instructor_id = ?1 AND listed.customer_id = ?2"
+           " AND listed.conversation_id > ?3 ORDER BY listed.conversation_id LIMIT ?4"},
 
   [INSERT_EVENT] =
-    {WRITE, "INSERT INTO main.audit_events (" EVENT_COLUMNS ")"
+    {WRITE, "INSERT INTO main.audit_events (instructor_id, seq, event_name, conversation_id,"
+            " previous_customer_id, new_customer_id, actor_type, actor_id, reason, context,"
+            " created_at, hash)"
             " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"},
   [SELECT_EVENTS] =
-    {READ, "SELECT " EVENT_COLUMNS " FROM main.audit_events"
+    {READ, "SELECT " EVENT_COLUMNS " FROM main.audit_events AS event"
            " WHERE instructor_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3"},
   [SELECT_HISTORY] =
-    {READ,
-     "SELECT " EVENT_COLUMNS " FROM main.audit_events INDEXED BY audit_events_conversation"
-     " WHERE instructor_id = ?1 AND conversation_id = ?2 AND seq > ?3"
-     " ORDER BY seq LIMIT ?4"},
+    {READ, "SELECT " EVENT_COLUMNS
+           " FROM main.audit_events AS listed INDEXED BY audit_events_conversation"
+           " LEFT JOIN main.audit_events AS event"
+           " ON event.instructor_id = ?1 AND event.seq = listed.seq"
+           " WHERE listed.instructor_id = ?1 AND listed.conversation_id = ?2"
+           " AND listed.seq > ?3 ORDER BY listed.seq LIMIT ?4"},
   [SELECT_LAST_EVENT] =
-    {READ, "SELECT seq, hash FROM main.audit_events"
+    {READ, "SELECT instructor_id, seq, hash FROM main.audit_events"
            " WHERE instructor_id = ?1 ORDER BY seq DESC LIMIT 1"},
 
   [VERIFY_LINKS] =
@@ -486,18 +516,15 @@ static const struct {
            " LEFT JOIN main.conversation_links AS link"
            " ON link.conversation_id = event.conversation_id AND link.instructor_id = ?1"
            " WHERE event.instructor_id = ?1 ORDER BY event.conversation_id, event.seq"},
-  /* Not by the index: who hides a link there must be seen too. */
   [COUNT_LINKS] =
-    {READ, "SELECT count(*) FROM main.conversation_links NOT INDEXED"
-           " WHERE instructor_id = ?1"},
-
+    {READ, "SELECT count(*) FROM main.conversation_links WHERE instructor_id = ?1"},
   [SELECT_STRAY_LINK] =
-    {READ, "SELECT conversation_id FROM main.conversation_links AS link NOT INDEXED"
+    {READ, "SELECT conversation_id FROM main.conversation_links AS link"
            " WHERE instructor_id = ?1 AND NOT EXISTS (SELECT 1 FROM main.audit_events"
            " WHERE instructor_id = ?1 AND conversation_id = link.conversation_id) LIMIT 1"},
 
   [CHECK_DATABASE] = {READ, "PRAGMA main.integrity_check(1)"},
-  [CHECK_CUSTOMERS] = {READ, "SELECT " CUSTOMER_COLUMNS " FROM main.customers"},
+  [CHECK_CUSTOMERS] = {READ, "SELECT " CUSTOMER_COLUMNS " FROM main.customers AS customer"},
   [CHECK_LINKED_CUSTOMERS] =
     {READ, "SELECT instructor_id, conversation_id FROM main.conversation_links AS link"
            " WHERE customer_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM main.customers"
@@ -508,6 +535,7 @@ static const struct {
            " WHERE instructor_id > ?1 UNION ALL "
            "SELECT min(instructor_id) FROM main.conversation_links WHERE instructor_id > ?1)"},
 };
+/* clang-format on */
 
 /* ---- Types --------------------------------------------------------------------------------- */
 
@@ -662,6 +690,7 @@ static int code_of_sqlite(int rc) {
   case SQLITE_READONLY:
     return CUSTMEM_READONLY;
   case SQLITE_IOERR:
+    if (rc == SQLITE_IOERR_SHMSIZE) return CUSTMEM_FULL; /* the WAL's index cannot grow */
     return rc == SQLITE_IOERR_NOMEM ? CUSTMEM_NOMEM : CUSTMEM_IO;
   case SQLITE_CANTOPEN:
     return CUSTMEM_IO;
@@ -688,6 +717,8 @@ static int code_of_sqlite(int rc) {
 
 static int fail_sqlite(custmem *store, int rc) {
   int code = code_of_sqlite(rc);
+  int was_store = store->info.id[0] != '\0';
+  if (code == CUSTMEM_NOT_A_DATABASE && was_store) code = CUSTMEM_CORRUPT;
   return fail(store, code, "", "%s: %s", custmem_strerror(code), sqlite3_errmsg(store->db));
 }
 
@@ -792,6 +823,10 @@ static int measure(const char *bytes, int64_t size, int limit) {
   if (size >= 0) return size <= limit ? (int)size : limit + 1;
   nul = memchr(bytes, '\0', (size_t)limit + 1);
   return nul != NULL ? (int)(nul - bytes) : limit + 1;
+}
+
+static int is_text(text value, const char *word) {
+  return (size_t)value.size == strlen(word) && memcmp(value.bytes, word, strlen(word)) == 0;
 }
 
 /* A caller's string, checked. `name` is the parameter's, for the message. */
@@ -941,8 +976,7 @@ static int step_done(custmem *store, sqlite3_stmt *stmt) {
 }
 
 /* Reads a row's columns from left to right into fixed fields. The file is not trusted: a value of
-** another type, an empty text, one with a NUL inside, or one that does not fit is CORRUPT, never
-** cut. */
+** another type, a text that no call would have taken, or one that does not fit is CORRUPT, never cut. */
 typedef struct row_reader {
   sqlite3_stmt *stmt;
   int column;
@@ -955,24 +989,43 @@ static row_reader read_row(sqlite3_stmt *stmt) {
 }
 
 /* A text, or "" for NULL. */
-static void read_nullable_text(row_reader *row, char *field, size_t field_size) {
+static void read_laid_out(row_reader *row, enum layout layout, char *field, size_t field_size) {
   int column = row->column++;
   int type = sqlite3_column_type(row->stmt, column);
-  const unsigned char *bytes = sqlite3_column_text(row->stmt, column);
-  size_t size = (size_t)sqlite3_column_bytes(row->stmt, column);
+  text value;
+  value.bytes = (const char *)sqlite3_column_text(row->stmt, column);
+  value.size = sqlite3_column_bytes(row->stmt, column);
   field[0] = '\0';
   if (type == SQLITE_NULL) return;
-  if (type != SQLITE_TEXT || bytes == NULL || size == 0 || size >= field_size || memchr(bytes, '\0', size) != NULL) {
+  if (type != SQLITE_TEXT || value.bytes == NULL || value.size == 0 || (size_t)value.size >= field_size || !is_clean(value, layout)) {
     row->code = CUSTMEM_CORRUPT;
     return;
   }
-  memcpy(field, bytes, size);
-  field[size] = '\0';
+  memcpy(field, value.bytes, (size_t)value.size);
+  field[value.size] = '\0';
+}
+
+static void read_nullable_text(row_reader *row, char *field, size_t field_size) {
+  read_laid_out(row, LINE, field, field_size);
+}
+
+static void read_nullable_prose(row_reader *row, char *field, size_t field_size) {
+  read_laid_out(row, PROSE, field, field_size);
+}
+
+/* A field that has a value. */
+static void need_value(row_reader *row, const char *field) {
+  if (field[0] == '\0') row->code = CUSTMEM_CORRUPT;
 }
 
 static void read_text(row_reader *row, char *field, size_t field_size) {
   read_nullable_text(row, field, field_size);
-  if (field[0] == '\0') row->code = CUSTMEM_CORRUPT;
+  need_value(row, field);
+}
+
+/* A field that must be what was asked for; NO_TEXT asks for nothing. */
+static void need_text(row_reader *row, const char *field, text asked) {
+  if (asked.bytes != NULL && !is_text(asked, field)) row->code = CUSTMEM_CORRUPT;
 }
 
 static int64_t read_int(row_reader *row) {
@@ -1094,8 +1147,11 @@ static int enter_write(custmem *store) {
   return fail(store, CUSTMEM_MISUSE, "store", "a listener may read, and do nothing else");
 }
 
+/* SQLite checks a page when it reads it, and not again as long as the page is cached: what was found
+** damaged would pass for sound the next time. */
 static int leave(custmem *store, int rc) {
   store->in_call = 0;
+  if (rc == CUSTMEM_CORRUPT || rc == CUSTMEM_BROKEN) sqlite3_db_release_memory(store->db);
   if (rc == CUSTMEM_OK) {
     store->errarg = "";
     store->errmsg[0] = '\0';
@@ -1374,7 +1430,8 @@ static void make_head(int64_t count, const unsigned char hash[HASH_BYTES], custm
 **   1. the path: its directory resolved, its last part a plain file with one name, or free
 **   2. a new file is made here, with mode 0600, before SQLite sees it
 **   3. connect; nothing is read yet; closing must not checkpoint a WAL that was left
-**   4. peek at the header's 108 bytes without a lock: somebody else's file is refused here
+**   4. peek at the header's 108 bytes without a lock: somebody else's file is refused here, unless what
+**      lies beside it says that a power cut has torn its first page and recovery will replace it
 **   5. settings that do not depend on the file, then identify it under a lock, or make the schema
 **   6. compare every object of the schema; read what the store is
 **   7. WAL; the authorizer last: from here on the connection can do what STATEMENTS does, only
@@ -1588,6 +1645,48 @@ static int fail_newer(custmem *store, int64_t version) {
   );
 }
 
+enum { BESIDE_SIZE = 20 };
+
+/* Reads the first bytes of a journal or a WAL; zeros where there are none. */
+static int read_beside(
+  custmem *store,
+  sqlite3_filename name,
+  int flags,
+  unsigned char bytes[BESIDE_SIZE]
+) {
+  sqlite3_file *file = NULL;
+  sqlite3_vfs *vfs = NULL;
+  int there = 0, rc;
+  memset(bytes, 0, BESIDE_SIZE);
+  rc = sqlite3_file_control(store->db, "main", SQLITE_FCNTL_VFS_POINTER, &vfs);
+  if (rc == SQLITE_OK) rc = vfs->xAccess(vfs, name, SQLITE_ACCESS_EXISTS, &there);
+  if (rc != SQLITE_OK || !there) return rc == SQLITE_OK ? CUSTMEM_OK : fail_sqlite(store, rc);
+  file = sqlite3_malloc64((sqlite3_uint64)vfs->szOsFile);
+  if (file == NULL) return fail_sqlite(store, SQLITE_NOMEM);
+  memset(file, 0, (size_t)vfs->szOsFile);
+  rc = vfs->xOpen(vfs, name, file, flags | SQLITE_OPEN_READONLY, NULL);
+  if (rc == SQLITE_OK) rc = file->pMethods->xRead(file, bytes, BESIDE_SIZE, 0);
+  if (file->pMethods != NULL) file->pMethods->xClose(file);
+  sqlite3_free(file);
+  return rc == SQLITE_OK || rc == SQLITE_IOERR_SHORT_READ ? CUSTMEM_OK : fail_sqlite(store, rc);
+}
+
+/* Whether SQLite's recovery will replace a first page that a power cut has left half written: by
+** nothing, where a journal says that the file was empty; or by the one in the WAL. */
+static int is_recovered(custmem *store, int *recovered) {
+  static const unsigned char journal_magic[] = {0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7};
+  enum { WAL_MAGIC = 0x377f0682, PAGES_BEFORE = 16 };
+  unsigned char bytes[BESIDE_SIZE];
+  sqlite3_filename name = sqlite3_db_filename(store->db, "main");
+  int rc = read_beside(store, sqlite3_filename_wal(name), SQLITE_OPEN_WAL, bytes);
+  *recovered = rc == CUSTMEM_OK && (get_big_endian(bytes) | 1) == (WAL_MAGIC | 1);
+  if (rc != CUSTMEM_OK || *recovered) return rc;
+  rc = read_beside(store, sqlite3_filename_journal(name), SQLITE_OPEN_MAIN_JOURNAL, bytes);
+  *recovered = rc == CUSTMEM_OK && memcmp(bytes, journal_magic, sizeof journal_magic) == 0 &&
+               get_big_endian(bytes + PAGES_BEFORE) == 0;
+  return rc;
+}
+
 /* Looks at the file's first bytes through SQLite's own descriptor (another one, closed, would drop
 ** this process's locks) and without a lock or a recovery. An empty file, or a database without a
 ** table, may become a store; else it must say that it is one. */
@@ -1596,15 +1695,19 @@ static int peek(custmem *store, int is_empty) {
   sqlite3_file *file = NULL;
   sqlite3_int64 size = 0;
   uint32_t application, version;
-  int has_tables;
+  int has_tables, recovered;
   int rc = sqlite3_file_control(store->db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
   if (rc == SQLITE_OK) rc = file->pMethods->xFileSize(file, &size);
   /* SQLite says that a file of one byte has none. */
   if (rc == SQLITE_OK && size == 0 && is_empty) return CUSTMEM_OK;
   if (rc == SQLITE_OK) rc = file->pMethods->xRead(file, header, HEADER_SIZE, 0);
   if (rc != SQLITE_OK && rc != SQLITE_IOERR_SHORT_READ) return fail_sqlite(store, rc);
-  if (rc == SQLITE_IOERR_SHORT_READ || memcmp(header, "SQLite format 3", 16) != 0)
-    return fail(store, CUSTMEM_NOT_A_DATABASE, "path", "the file is not an SQLite database");
+  if (rc == SQLITE_IOERR_SHORT_READ || memcmp(header, "SQLite format 3", 16) != 0) {
+    rc = is_recovered(store, &recovered);
+    if (rc == CUSTMEM_OK && !recovered)
+      rc = fail(store, CUSTMEM_NOT_A_DATABASE, "path", "the file is not an SQLite database");
+    return rc;
+  }
   application = get_big_endian(header + 68);
   version = get_big_endian(header + 60);
   /* The first page is a leaf (13), or more, with a number of cells: one for each object. */
@@ -1850,6 +1953,7 @@ static int have_schema(custmem *store, enum place place) {
 
 static int read_store(custmem *store, custmem_info *info) {
   sqlite3_stmt *stmt;
+  int64_t rules_version = 0;
   int row = 0, rc = statement(store, SELECT_STORE, &stmt, "");
   memset(info, 0, sizeof *info);
   if (rc == CUSTMEM_OK) rc = step(store, stmt, &row);
@@ -1859,16 +1963,18 @@ static int read_store(custmem *store, custmem_info *info) {
     row_reader reader = read_row(stmt);
     read_text(&reader, info->id, sizeof info->id);
     info->created_at_ms = read_int(&reader);
-    info->rules_version = (int32_t)read_int(&reader);
+    rules_version = read_int(&reader);
     info->schema_version = SCHEMA_VERSION;
     rc = row_code(store, &reader, "a description of itself");
   }
   release(stmt);
-  if (rc == CUSTMEM_OK && info->rules_version != CUSTMEM_RULES_VERSION)
+  if (rc == CUSTMEM_OK && rules_version != CUSTMEM_RULES_VERSION)
     rc = fail(
-      store, CUSTMEM_RULES, "path", "the store's keys follow rule set %d; this custmem's is %d",
-      info->rules_version, CUSTMEM_RULES_VERSION
+      store, CUSTMEM_RULES, "path",
+      "the store's keys follow rule set %lld; this custmem's is %d", (long long)rules_version,
+      CUSTMEM_RULES_VERSION
     );
+  info->rules_version = rc == CUSTMEM_OK ? CUSTMEM_RULES_VERSION : 0;
   return rc;
 }
 
@@ -1900,7 +2006,11 @@ static int use_wal(custmem *store, enum place place) {
   sqlite3_busy_timeout(store->db, store->busy_timeout_ms);
   if (rc != SQLITE_OK) return fail_sqlite(store, rc);
   if (!is_wal) return fail(store, CUSTMEM_IO, "path", "the file system does not support WAL");
-  return CUSTMEM_OK;
+  /* The first read makes the WAL's index, for which there must be room: now, so that reads go on when
+  ** the disk is full later. */
+  rc = begin_read(store);
+  end_read(store);
+  return rc;
 }
 
 /* The connection's last word: whatever a damaged file made SQLite compile, it does no more than
@@ -2310,10 +2420,6 @@ static int has_prefix(text value, const char *word) {
   return 1;
 }
 
-static int is_text(text value, const char *word) {
-  return (size_t)value.size == strlen(word) && memcmp(value.bytes, word, strlen(word)) == 0;
-}
-
 /* A byte that is a character by itself, and shows. */
 static int is_graphic(char c) {
   return c > ' ' && c <= '~';
@@ -2681,6 +2787,13 @@ int custmem_normalize(
 
 /* ---- Customers ----------------------------------------------------------------------------- */
 
+/* What a customer is looked for by: NO_TEXT where it is not by that. */
+typedef struct customer_asked {
+  text instructor;
+  text channel;
+  text key;
+} customer_asked;
+
 /* The key that a caller's channel and raw identifier make, in the caller's buffer. */
 static int take_key(
   custmem *store,
@@ -2688,13 +2801,12 @@ static int take_key(
   const char *raw,
   int64_t raw_size,
   char key[CUSTMEM_IDENTIFIER_MAX + 1],
-  text *checked_channel,
-  text *checked_key
+  customer_asked *asked
 ) {
   text checked_raw;
   int refusal, rc = take_text(
                  store, "channel", channel, CUSTMEM_NUL_TERMINATED, CUSTMEM_CHANNEL_MAX, LINE,
-                 checked_channel
+                 &asked->channel
                );
   if (rc == CUSTMEM_OK)
     rc = take_text(store, "raw_identifier", raw, raw_size, CUSTMEM_RAW_MAX, LINE, &checked_raw);
@@ -2709,16 +2821,24 @@ static int take_key(
       store, CUSTMEM_BAD_IDENTIFIER, "raw_identifier", "raw_identifier: %s",
       custmem_refusal_text(refusal)
     );
-  *checked_key = text_of(key);
+  asked->key = text_of(key);
   return CUSTMEM_OK;
 }
 
-static int read_customer(custmem *store, sqlite3_stmt *stmt, custmem_customer *customer) {
+static int read_customer(
+  custmem *store,
+  sqlite3_stmt *stmt,
+  const customer_asked *asked,
+  custmem_customer *customer
+) {
   row_reader row = read_row(stmt);
   read_text(&row, customer->id, sizeof customer->id);
   read_text(&row, customer->instructor_id, sizeof customer->instructor_id);
+  need_text(&row, customer->instructor_id, asked->instructor);
   read_text(&row, customer->channel, sizeof customer->channel);
+  need_text(&row, customer->channel, asked->channel);
   read_text(&row, customer->normalized_identifier, sizeof customer->normalized_identifier);
+  need_text(&row, customer->normalized_identifier, asked->key);
   read_nullable_text(&row, customer->display_identifier, sizeof customer->display_identifier);
   customer->created_at_ms = read_int(&row);
   customer->updated_at_ms = read_int(&row);
@@ -2729,11 +2849,12 @@ static int read_customer(custmem *store, sqlite3_stmt *stmt, custmem_customer *c
 static int step_customer(
   custmem *store,
   sqlite3_stmt *stmt,
+  const customer_asked *asked,
   custmem_customer *customer,
   int *found
 ) {
   int rc = step(store, stmt, found);
-  if (rc == CUSTMEM_OK && *found) rc = read_customer(store, stmt, customer);
+  if (rc == CUSTMEM_OK && *found) rc = read_customer(store, stmt, asked, customer);
   if (rc != CUSTMEM_OK) memset(customer, 0, sizeof *customer);
   release(stmt);
   return rc;
@@ -2745,15 +2866,28 @@ static int fail_no_customer(custmem *store, const char *arg) {
 
 static int find_by_key(
   custmem *store,
-  text instructor,
-  text channel,
-  text key,
+  const customer_asked *asked,
   custmem_customer *customer,
   int *found
 ) {
   sqlite3_stmt *stmt;
-  int rc = statement(store, SELECT_CUSTOMER_BY_KEY, &stmt, "ttt", instructor, channel, key);
-  return rc == CUSTMEM_OK ? step_customer(store, stmt, customer, found) : rc;
+  int rc = statement(
+    store, SELECT_CUSTOMER_BY_KEY, &stmt, "ttt", asked->instructor, asked->channel, asked->key
+  );
+  return rc == CUSTMEM_OK ? step_customer(store, stmt, asked, customer, found) : rc;
+}
+
+static int select_by_id(
+  custmem *store,
+  text instructor,
+  text id,
+  custmem_customer *customer,
+  int *found
+) {
+  const customer_asked asked = {instructor, NO_TEXT, NO_TEXT};
+  sqlite3_stmt *stmt;
+  int rc = statement(store, SELECT_CUSTOMER, &stmt, "tt", instructor, id);
+  return rc == CUSTMEM_OK ? step_customer(store, stmt, &asked, customer, found) : rc;
 }
 
 /* The customer of this id, or NO_CUSTOMER: the same answer for another instructor's and for none. */
@@ -2764,9 +2898,7 @@ static int find_by_id(
   text id,
   custmem_customer *customer
 ) {
-  sqlite3_stmt *stmt;
-  int found = 0, rc = statement(store, SELECT_CUSTOMER, &stmt, "tt", instructor, id);
-  if (rc == CUSTMEM_OK) rc = step_customer(store, stmt, customer, &found);
+  int found = 0, rc = select_by_id(store, instructor, id, customer, &found);
   if (rc == CUSTMEM_OK && !found) rc = fail_no_customer(store, arg);
   return rc;
 }
@@ -2780,13 +2912,7 @@ static int has_customer(custmem *store, const char *arg, text instructor, text i
   return rc;
 }
 
-static int insert_customer(
-  custmem *store,
-  text instructor,
-  text channel,
-  text key,
-  text display
-) {
+static int insert_customer(custmem *store, const customer_asked *asked, text display) {
   sqlite3_stmt *stmt;
   char uuid[CUSTMEM_UUID_SIZE + 1];
   text id = {uuid, CUSTMEM_UUID_SIZE};
@@ -2795,7 +2921,8 @@ static int insert_customer(
   if (rc == CUSTMEM_OK) rc = make_uuid(store, now_ms, uuid);
   if (rc == CUSTMEM_OK)
     rc = statement(
-      store, INSERT_CUSTOMER, &stmt, "ttttti", instructor, id, channel, key, display, now_ms
+      store, INSERT_CUSTOMER, &stmt, "ttttti", asked->instructor, id, asked->channel,
+      asked->key, display, now_ms
     );
   if (rc == CUSTMEM_OK) rc = step_done(store, stmt);
   return rc;
@@ -2813,29 +2940,30 @@ int custmem_customer_create(
   int32_t *created
 ) {
   custmem_customer row;
-  char key_bytes[CUSTMEM_IDENTIFIER_MAX + 1];
-  text instructor, actor_id, checked_channel, key, checked_display;
+  char key[CUSTMEM_IDENTIFIER_MAX + 1];
+  customer_asked asked;
+  text actor_id, checked_display;
   int found = 0, rc;
   memset(&row, 0, sizeof row);
   if (customer != NULL) *customer = row;
   if (created != NULL) *created = 0;
   rc = enter_write(store);
   if (rc != CUSTMEM_OK) return rc;
-  rc = take_actor(store, actor, &instructor, &actor_id);
-  if (rc == CUSTMEM_OK)
-    rc = take_key(store, channel, raw_identifier, raw_size, key_bytes, &checked_channel, &key);
+  rc = take_actor(store, actor, &asked.instructor, &actor_id);
+  if (rc == CUSTMEM_OK) rc = take_key(store, channel, raw_identifier, raw_size, key, &asked);
   if (rc == CUSTMEM_OK)
     rc = take_optional(
       store, "display", display, display_size, CUSTMEM_DISPLAY_MAX, LINE, &checked_display
     );
   if (rc == CUSTMEM_OK) rc = begin_write(store);
   if (rc != CUSTMEM_OK) return leave(store, rc);
-  rc = find_by_key(store, instructor, checked_channel, key, &row, &found);
+  rc = find_by_key(store, &asked, &row, &found);
   if (rc == CUSTMEM_OK && !found) {
-    int there;
-    rc = insert_customer(store, instructor, checked_channel, key, checked_display);
-    if (rc == CUSTMEM_OK)
-      rc = find_by_key(store, instructor, checked_channel, key, &row, &there);
+    int is_there = 0;
+    rc = insert_customer(store, &asked, checked_display);
+    if (rc == CUSTMEM_OK) rc = find_by_key(store, &asked, &row, &is_there);
+    if (rc == CUSTMEM_OK && !is_there)
+      rc = fail(store, CUSTMEM_CORRUPT, "", "the store does not find what it was given");
   }
   rc = end_write(store, rc);
   if (rc == CUSTMEM_OK && customer != NULL) *customer = row;
@@ -2868,13 +2996,11 @@ static int get_into(
   const char *customer_id,
   custmem_customer *customer
 ) {
-  sqlite3_stmt *stmt;
   text id;
   int found, rc;
   if (customer_id == NULL || customer_id[0] == '\0') return CUSTMEM_OK;
   rc = take_customer_id(store, "customer_ids", customer_id, &id);
-  if (rc == CUSTMEM_OK) rc = statement(store, SELECT_CUSTOMER, &stmt, "tt", instructor, id);
-  return rc == CUSTMEM_OK ? step_customer(store, stmt, customer, &found) : rc;
+  return rc == CUSTMEM_OK ? select_by_id(store, instructor, id, customer, &found) : rc;
 }
 
 int custmem_customer_get_many(
@@ -2911,24 +3037,33 @@ int custmem_customer_find(
   int64_t raw_size,
   custmem_customer *customer
 ) {
-  char key_bytes[CUSTMEM_IDENTIFIER_MAX + 1];
-  text instructor, checked_channel, key;
+  char key[CUSTMEM_IDENTIFIER_MAX + 1];
+  customer_asked asked;
   int found = 0, rc;
   if (customer != NULL) memset(customer, 0, sizeof *customer);
   rc = enter(store);
   if (rc != CUSTMEM_OK) return rc;
   if (customer == NULL) return leave(store, fail_null(store, "customer"));
-  rc = take_instructor(store, instructor_id, &instructor);
-  if (rc == CUSTMEM_OK)
-    rc = take_key(store, channel, raw_identifier, raw_size, key_bytes, &checked_channel, &key);
-  if (rc == CUSTMEM_OK)
-    rc = find_by_key(store, instructor, checked_channel, key, customer, &found);
+  rc = take_instructor(store, instructor_id, &asked.instructor);
+  if (rc == CUSTMEM_OK) rc = take_key(store, channel, raw_identifier, raw_size, key, &asked);
+  if (rc == CUSTMEM_OK) rc = find_by_key(store, &asked, customer, &found);
   if (rc == CUSTMEM_OK && !found) rc = fail_no_customer(store, "raw_identifier");
   return leave(store, rc);
 }
 
 /* From the start of a list that is ordered by a text: "" is before every id. */
 static const text FROM_START = {"", 0};
+
+/* Whether an id that was read comes behind the one before it, whose place it then takes. */
+static int follows(custmem *store, const char *id, text *before) {
+  int shared = before->size, order;
+  text after = text_of(id);
+  if (after.size < shared) shared = after.size;
+  order = memcmp(after.bytes, before->bytes, (size_t)shared);
+  if (order == 0) order = after.size - before->size;
+  *before = after;
+  return order > 0 ? CUSTMEM_OK : fail(store, CUSTMEM_CORRUPT, "", "a list is out of order");
+}
 
 int custmem_customer_list(
   custmem *store,
@@ -2939,18 +3074,22 @@ int custmem_customer_list(
   int32_t *count
 ) {
   sqlite3_stmt *stmt = NULL;
-  text instructor, after = FROM_START;
+  customer_asked asked = {NO_TEXT, NO_TEXT, NO_TEXT};
+  text after = FROM_START;
   const page list = {"customers", customers, sizeof *customers, capacity, count};
   int row = 1, rc = enter_list(store, &list);
   if (rc != CUSTMEM_OK) return rc;
-  rc = take_instructor(store, instructor_id, &instructor);
+  rc = take_instructor(store, instructor_id, &asked.instructor);
   if (rc == CUSTMEM_OK && after_customer_id != NULL)
     rc = take_customer_id(store, "after_customer_id", after_customer_id, &after);
   if (rc == CUSTMEM_OK)
-    rc = statement(store, SELECT_CUSTOMERS, &stmt, "tti", instructor, after, (int64_t)capacity);
+    rc = statement(
+      store, SELECT_CUSTOMERS, &stmt, "tti", asked.instructor, after, (int64_t)capacity
+    );
   while (rc == CUSTMEM_OK && row) {
     rc = step(store, stmt, &row);
-    if (rc == CUSTMEM_OK && row) rc = read_customer(store, stmt, &customers[(*count)++]);
+    if (rc == CUSTMEM_OK && row) rc = read_customer(store, stmt, &asked, &customers[*count]);
+    if (rc == CUSTMEM_OK && row) rc = follows(store, customers[(*count)++].id, &after);
   }
   release(stmt);
   return leave_list(store, &list, rc);
@@ -3401,8 +3540,11 @@ static int read_link(custmem *store, const change *asked, link_row *link) {
   if (rc == CUSTMEM_OK) rc = step(store, stmt, &link->exists);
   if (rc == CUSTMEM_OK && link->exists) {
     row_reader row = read_row(stmt);
+    int is_linked;
     link->is_ours = read_int(&row) != 0;
+    is_linked = read_int(&row) != 0;
     read_nullable_text(&row, link->customer_id, sizeof link->customer_id);
+    if (link->is_ours && is_linked) need_value(&row, link->customer_id);
     rc = row_code(store, &row, "a link");
   }
   release(stmt);
@@ -3451,7 +3593,10 @@ static int read_chain_end(
   *seq = 0;
   if (rc == CUSTMEM_OK) rc = step(store, stmt, &row);
   if (rc == CUSTMEM_OK && row) {
+    char instructor_id[CUSTMEM_ID_MAX + 1];
     row_reader reader = read_row(stmt);
+    read_text(&reader, instructor_id, sizeof instructor_id);
+    need_text(&reader, instructor_id, instructor);
     *seq = read_int(&reader);
     read_hash(&reader, hash);
     rc = row_code(store, &reader, "a last audit event");
@@ -3631,13 +3776,16 @@ int custmem_unlink(
 static int read_conversation(
   custmem *store,
   sqlite3_stmt *stmt,
+  text customer,
   custmem_conversation *conversation
 ) {
   row_reader row = read_row(stmt);
   read_text(&row, conversation->conversation_id, sizeof conversation->conversation_id);
   read_text(&row, conversation->customer_id, sizeof conversation->customer_id);
+  need_text(&row, conversation->customer_id, customer);
   conversation->audit_seq = read_int(&row);
   conversation->updated_at_ms = read_int(&row);
+  if (read_int(&row) != 1) row.code = CUSTMEM_CORRUPT; /* another instructor's */
   return row_code(store, &row, "a link");
 }
 
@@ -3669,7 +3817,9 @@ int custmem_conversations(
   while (rc == CUSTMEM_OK && row) {
     rc = step(store, stmt, &row);
     if (rc == CUSTMEM_OK && row)
-      rc = read_conversation(store, stmt, &conversations[(*count)++]);
+      rc = read_conversation(store, stmt, id, &conversations[*count]);
+    if (rc == CUSTMEM_OK && row)
+      rc = follows(store, conversations[(*count)++].conversation_id, &after);
   }
   release(stmt);
   end_read(store);
@@ -3677,6 +3827,13 @@ int custmem_conversations(
 }
 
 /* ---- Audit --------------------------------------------------------------------------------- */
+
+/* What events are read: of one conversation, or with NO_TEXT of all. */
+typedef struct events_asked {
+  text instructor;
+  text conversation;
+  int64_t after_seq;
+} events_asked;
 
 /* Reads an event strictly; `hash` gets what the file says. */
 static int read_event(
@@ -3695,8 +3852,9 @@ static int read_event(
   read_nullable_text(&row, event->new_customer_id, sizeof event->new_customer_id);
   read_text(&row, actor_type, sizeof actor_type);
   read_nullable_text(&row, event->actor_id, sizeof event->actor_id);
-  read_text(&row, event->reason, sizeof event->reason);
-  read_nullable_text(&row, event->context, sizeof event->context);
+  read_nullable_prose(&row, event->reason, sizeof event->reason);
+  need_value(&row, event->reason);
+  read_nullable_prose(&row, event->context, sizeof event->context);
   event->created_at_ms = read_int(&row);
   read_hash(&row, hash);
   event->actor_type =
@@ -3705,21 +3863,40 @@ static int read_event(
   return row_code(store, &row, "an audit event");
 }
 
+/* The next event of a page, which must be one that was asked for. */
+static int read_next_event(
+  custmem *store,
+  sqlite3_stmt *stmt,
+  const events_asked *asked,
+  int64_t after_seq,
+  custmem_event *event
+) {
+  unsigned char hash[HASH_BYTES] = {0};
+  row_reader row = read_row(stmt);
+  int rc = read_event(store, stmt, event, hash);
+  to_hex(hash, HASH_BYTES, event->hash);
+  if (rc != CUSTMEM_OK) return rc;
+  need_text(&row, event->instructor_id, asked->instructor);
+  need_text(&row, event->conversation_id, asked->conversation);
+  if (event->seq <= after_seq) row.code = CUSTMEM_CORRUPT;
+  return row_code(store, &row, "an audit event in a place");
+}
+
 /* Fills a page of events from a bound statement, and releases it. */
 static int read_events(
   custmem *store,
   sqlite3_stmt *stmt,
+  const events_asked *asked,
   custmem_event *events,
   int32_t *count
 ) {
-  unsigned char hash[HASH_BYTES] = {0};
+  int64_t after_seq = asked->after_seq;
   int row = 1, rc = CUSTMEM_OK;
   while (rc == CUSTMEM_OK && row) {
     rc = step(store, stmt, &row);
     if (rc == CUSTMEM_OK && row) {
-      custmem_event *event = &events[(*count)++];
-      rc = read_event(store, stmt, event, hash);
-      to_hex(hash, HASH_BYTES, event->hash);
+      rc = read_next_event(store, stmt, asked, after_seq, &events[*count]);
+      after_seq = events[(*count)++].seq;
     }
   }
   release(stmt);
@@ -3735,15 +3912,16 @@ int custmem_audit_read(
   int32_t *count
 ) {
   sqlite3_stmt *stmt;
-  text instructor;
+  events_asked asked = {NO_TEXT, NO_TEXT, after_seq};
   const page list = {"events", events, sizeof *events, capacity, count};
   int rc = enter_list(store, &list);
   if (rc != CUSTMEM_OK) return rc;
-  rc = take_instructor(store, instructor_id, &instructor);
+  rc = take_instructor(store, instructor_id, &asked.instructor);
   if (rc == CUSTMEM_OK)
-    rc =
-      statement(store, SELECT_EVENTS, &stmt, "tii", instructor, after_seq, (int64_t)capacity);
-  if (rc == CUSTMEM_OK) rc = read_events(store, stmt, events, count);
+    rc = statement(
+      store, SELECT_EVENTS, &stmt, "tii", asked.instructor, after_seq, (int64_t)capacity
+    );
+  if (rc == CUSTMEM_OK) rc = read_events(store, stmt, &asked, events, count);
   return leave_list(store, &list, rc);
 }
 
@@ -3757,18 +3935,19 @@ int custmem_history(
   int32_t *count
 ) {
   sqlite3_stmt *stmt;
-  text instructor, conversation;
+  events_asked asked = {NO_TEXT, NO_TEXT, after_seq};
   const page list = {"events", events, sizeof *events, capacity, count};
   int rc = enter_list(store, &list);
   if (rc != CUSTMEM_OK) return rc;
-  rc = take_instructor(store, instructor_id, &instructor);
-  if (rc == CUSTMEM_OK) rc = take_id(store, "conversation_id", conversation_id, &conversation);
+  rc = take_instructor(store, instructor_id, &asked.instructor);
+  if (rc == CUSTMEM_OK)
+    rc = take_id(store, "conversation_id", conversation_id, &asked.conversation);
   if (rc == CUSTMEM_OK)
     rc = statement(
-      store, SELECT_HISTORY, &stmt, "ttii", instructor, conversation, after_seq,
+      store, SELECT_HISTORY, &stmt, "ttii", asked.instructor, asked.conversation, after_seq,
       (int64_t)capacity
     );
-  if (rc == CUSTMEM_OK) rc = read_events(store, stmt, events, count);
+  if (rc == CUSTMEM_OK) rc = read_events(store, stmt, &asked, events, count);
   return leave_list(store, &list, rc);
 }
 
@@ -3892,21 +4071,15 @@ typedef struct chain {
   row_sum sum;
 } chain;
 
-static int is_clean_field(const char *field, enum layout layout) {
-  return is_clean(text_of(field), layout);
-}
-
-/* Whether a write could have made this event, whatever its hash says. */
+/* Whether a write could have made this event, whatever its hash says. Its texts were checked as they
+** were read. */
 static int is_sound(const custmem_event *event) {
   int has_previous = event->previous_customer_id[0] != '\0';
   int has_new = event->new_customer_id[0] != '\0';
   return strcmp(event->event_name, event_name(has_previous, has_new)) == 0 &&
          strcmp(event->previous_customer_id, event->new_customer_id) != 0 &&
          (event->actor_type != CUSTMEM_ACTOR_HUMAN || event->actor_id[0] != '\0') &&
-         event->created_at_ms >= 0 && event->created_at_ms < CLOCK_LIMIT &&
-         is_clean_field(event->conversation_id, LINE) &&
-         is_clean_field(event->actor_id, LINE) && is_clean_field(event->reason, PROSE) &&
-         is_clean_field(event->context, PROSE);
+         event->created_at_ms >= 0 && event->created_at_ms < CLOCK_LIMIT;
 }
 
 /* What the links depend on in an event. */
@@ -4115,8 +4288,9 @@ static int verify_link_count(
   return rc;
 }
 
-/* One instructor, within the caller's read transaction. What was counted before is kept. */
-static int verify_instructor(
+/* One instructor's chain and links, within the caller's read transaction. What was counted before is
+** kept. */
+static int walk_instructor(
   custmem *store,
   text instructor,
   const char *instructor_id,
@@ -4125,7 +4299,7 @@ static int verify_instructor(
 ) {
   chain walked;
   int64_t links_before = report->links;
-  int differs, rc;
+  int differs = 0, rc;
   walked.instructor_id = instructor_id;
   walked.sum.sum = 0;
   sqlite3_randomness((int)sizeof walked.sum.key, walked.sum.key);
@@ -4148,6 +4322,17 @@ static int verify_instructor(
       "the audit is not the one that the anchor was taken from"
     );
   return CUSTMEM_OK;
+}
+
+static int verify_instructor(
+  custmem *store,
+  text instructor,
+  const char *instructor_id,
+  const custmem_head *anchor,
+  custmem_report *report
+) {
+  int rc = walk_instructor(store, instructor, instructor_id, anchor, report);
+  return rc == CUSTMEM_CORRUPT ? report_damage(store, report, instructor_id) : rc;
 }
 
 static int take_anchor(custmem *store, const custmem_head *anchor) {
@@ -4240,12 +4425,13 @@ static int check_identity(custmem *store, custmem_report *report) {
 static int check_customers(custmem *store, custmem_report *report) {
   sqlite3_stmt *stmt;
   custmem_customer customer;
+  const customer_asked anybody = {NO_TEXT, NO_TEXT, NO_TEXT};
   char key[CUSTMEM_IDENTIFIER_MAX + 1];
   int row = 1, rc = statement(store, CHECK_CUSTOMERS, &stmt, "");
   while (rc == CUSTMEM_OK && row) {
     rc = step(store, stmt, &row);
     if (rc == CUSTMEM_OK && row) {
-      rc = read_customer(store, stmt, &customer);
+      rc = read_customer(store, stmt, &anybody, &customer);
       if (rc == CUSTMEM_OK || rc == CUSTMEM_CORRUPT) {
         custmem_normalize(
           customer.channel, customer.normalized_identifier, CUSTMEM_NUL_TERMINATED, key
@@ -4253,7 +4439,7 @@ static int check_customers(custmem *store, custmem_report *report) {
         if (rc == CUSTMEM_CORRUPT || strcmp(key, customer.normalized_identifier) != 0)
           rc = report_fault(
             store, report, CUSTMEM_FAULT_KEY, customer.instructor_id, 0, customer.id,
-            "a customer's key is not one that custmem_normalize makes"
+            "a customer's row is not one that a call makes"
           );
       }
       report->customers += rc == CUSTMEM_OK;
@@ -4363,6 +4549,8 @@ static int write_copy(custmem *store, const char *full) {
   if (rc == SQLITE_DONE)
     rc = sqlite3_exec(target, "PRAGMA journal_mode = DELETE", NULL, NULL, NULL);
   code = rc == SQLITE_OK ? CUSTMEM_OK : code_of_sqlite(rc);
+  /* The copy is our own file: it is only refused for what the store's pages made of it. */
+  if (code == CUSTMEM_NOT_A_DATABASE || code == CUSTMEM_READONLY) code = CUSTMEM_CORRUPT;
   if (rc != SQLITE_OK)
     fail(store, code, "path", "%s: %s", custmem_strerror(code), sqlite3_errmsg(target));
   sqlite3_close(target);

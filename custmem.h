@@ -39,7 +39,8 @@
 ** come back. Any call on a store can also return CUSTMEM_MISUSE (a NULL store, a closed one, a
 ** NULL where the text does not say "may be NULL", a call made from inside one of the store's own
 ** callbacks) and CUSTMEM_FORKED; any call that reads the file also CUSTMEM_BUSY, CUSTMEM_IO,
-** CUSTMEM_NOMEM, CUSTMEM_CORRUPT, CUSTMEM_SCHEMA and CUSTMEM_INTERRUPTED. These are not repeated.
+** CUSTMEM_NOMEM, CUSTMEM_CORRUPT, CUSTMEM_SCHEMA, CUSTMEM_INTERRUPTED and, where what a crash left must
+** be recovered first and there is no room for it, CUSTMEM_FULL. These are not repeated.
 ** custmem_errmsg() says in words which argument was wrong, and the limit.
 **
 ** Outputs come last and are filled in whatever is returned; an output that has no value is zero
@@ -725,12 +726,12 @@ enum custmem_fault {
   CUSTMEM_FAULT_DATABASE = 1, /* SQLite's integrity check, or what cannot be read */
   CUSTMEM_FAULT_SCHEMA = 2,   /* a table, index or trigger is not custmem's own */
   CUSTMEM_FAULT_STORE = 3,    /* the row that says what this store is */
-  CUSTMEM_FAULT_KEY = 4,      /* a customer whose key is not what custmem_normalize makes */
-  CUSTMEM_FAULT_SEQUENCE = 5, /* an event is missing, or stands twice */
-  CUSTMEM_FAULT_FIELD = 6,    /* an event holds what no write makes */
-  CUSTMEM_FAULT_HASH = 7,     /* an event is not the one that was written */
-  CUSTMEM_FAULT_PREVIOUS = 8, /* an event's previous customer is not the one before it */
-  CUSTMEM_FAULT_LINK = 9,     /* a link is not what its conversation's events say */
+  CUSTMEM_FAULT_KEY = 4, /* a customer whose key, or other text, is not what a call makes */
+  CUSTMEM_FAULT_SEQUENCE = 5,       /* an event is missing, or stands twice */
+  CUSTMEM_FAULT_FIELD = 6,          /* an event holds what no write makes */
+  CUSTMEM_FAULT_HASH = 7,           /* an event is not the one that was written */
+  CUSTMEM_FAULT_PREVIOUS = 8,       /* an event's previous customer is not the one before it */
+  CUSTMEM_FAULT_LINK = 9,           /* a link is not what its conversation's events say */
   CUSTMEM_FAULT_ANCHOR_BEYOND = 10, /* the chain ends before the anchor: cut off */
   CUSTMEM_FAULT_ANCHOR_DIFFERS = 11 /* at the anchor the chain has another hash */
 };
@@ -759,7 +760,8 @@ typedef struct custmem_report {
 
 /* Walks an instructor's chain: every seq, every field, every hash; then every link against what
 ** the events say; then, with an anchor, that the chain continues it. Time grows with the
-** instructor's events.
+** instructor's events. The instructor's links are found by an index: one of a conversation without
+** events, left out of that index, only shows in custmem_check.
 **
 ** Errors: NO_INSTRUCTOR, TOO_LONG, BAD_TEXT, MISUSE (an anchor whose count is negative or
 ** whose hash is not one), BROKEN, ANCHOR. */

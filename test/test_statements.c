@@ -64,14 +64,13 @@ static int may_scan(const char *sql) {
   static const char *const all[] = {
     "FROM main.store",
     "FROM main.sqlite_schema",
-    "NOT INDEXED",
-    "updated_at FROM main.customers",
+    "updated_at FROM main.customers AS customer",
     "EXISTS (SELECT 1 FROM main.customers",
   };
   size_t i;
   for (i = 0; i < sizeof all / sizeof all[0]; i++) {
     const char *found = strstr(sql, all[i]);
-    if (found != NULL && (i != 3 || strcmp(found, all[i]) == 0)) return 1;
+    if (found != NULL && (i != 2 || strcmp(found, all[i]) == 0)) return 1;
   }
   return 0;
 }
@@ -125,8 +124,9 @@ TEST(a_statement_either_reads_or_writes_what_it_must) {
 /* ?1, where a table of an instructor's rows is read or written. */
 TEST(every_statement_on_an_instructors_rows_names_the_instructor) {
   static const char *const whole_store[] = {
-    "SELECT id, instructor_id, channel, normalized_identifier, display_identifier, created_at,"
-    " updated_at FROM main.customers",
+    "SELECT customer.id, customer.instructor_id, customer.channel,"
+    " customer.normalized_identifier, customer.display_identifier, customer.created_at,"
+    " customer.updated_at FROM main.customers AS customer",
     "SELECT instructor_id, conversation_id FROM main.conversation_links AS link WHERE "
     "customer_id"};
   custmem *store = store_with_statements(test_path("scope.db"));

@@ -915,17 +915,22 @@ static int is_row_of_customer(const struct value row[7]) {
          row[5].type == SQLITE_INTEGER && row[6].type == SQLITE_INTEGER;
 }
 
-/* A key that some call could have made: an instructor's id that is clean text, and an identifier
-** that custmem_normalize gives. */
-static int is_key(const struct value row[7]) {
+/* A customer that some call could have made: ids and a display identifier that are clean text, and an
+** identifier that custmem_normalize gives. */
+static int is_row_of_a_call(const struct value row[7]) {
   char key[CUSTMEM_IDENTIFIER_MAX + 1];
-  struct value instructor = row[1];
-  /* As a display identifier may be any clean text, so may an id: one call tells. */
-  custmem_report report;
+  const char *display = row[4].type == SQLITE_NULL ? NULL : row[4].bytes;
+  custmem_actor actor = test_human(row[1].bytes);
+  custmem_customer customer;
   custmem *memory = test_store(NULL);
-  int is_id = custmem_audit_verify(memory, instructor.bytes, NULL, &report) == CUSTMEM_OK;
+  int rc = custmem_customer_get(memory, row[1].bytes, row[0].bytes, &customer);
+  int is_clean = rc == CUSTMEM_NO_CUSTOMER;
+  rc = custmem_customer_create(
+    memory, &actor, row[2].bytes, row[3].bytes, -1, display, -1, &customer, NULL
+  );
   custmem_close(memory);
-  return is_id && custmem_normalize(row[2].bytes, row[3].bytes, -1, key) == CUSTMEM_ACCEPTED &&
+  return is_clean && rc == CUSTMEM_OK &&
+         custmem_normalize(row[2].bytes, row[3].bytes, -1, key) == CUSTMEM_ACCEPTED &&
          strcmp(key, row[3].bytes) == 0;
 }
 
@@ -947,7 +952,7 @@ static int field_of_customer(int n, uint64_t *seed, struct expected *expected) {
   expected->hidden = hidden[cell.column];
   for (i = 0; i < 5; i++)
     nul |= has_nul(&row[i]);
-  if (!is_row_of_customer(row) || nul || !is_key(row))
+  if (!is_row_of_customer(row) || nul || !is_row_of_a_call(row))
     expected->check |= BIT(DATABASE) | BIT(KEY);
   if (cell.column < 2 && links_to(&cell.before[0]) > 0) expected->check |= BIT(LINK);
   if (number("SELECT count(*) > 0 FROM customers GROUP BY instructor_id, channel,"
@@ -1303,7 +1308,8 @@ static int index_alone(int n, uint64_t *seed, struct expected *expected) {
 }
 
 /* A link written to its table alone, behind the back of the index by which an instructor's links
-** are found. Whoever asks by the conversation meets it. */
+** are found. Whoever asks by the conversation meets it, as the events' conversations do; one that
+** they do not know is left to the check of the whole store. */
 static int link_behind_its_index(int n, uint64_t *seed, struct expected *expected) {
   int who = pick_who(seed), conversation = pick_linked(seed, who);
   const char *name = conversation_name(who, conversation);
@@ -1324,8 +1330,8 @@ static int link_behind_its_index(int n, uint64_t *seed, struct expected *expecte
       "INSERT INTO conversation_links VALUES ('talk-behind', %Q, %Q, 1, 1750000000000)",
       INSTRUCTOR[who], base.customers[who][0]
     );
-    shown(expected, who, BIT(LINK), 0);
-    strcpy(expected->subject, "talk-behind");
+    expect_nothing(expected, who);
+    expected->check = BIT(DATABASE);
   }
   tighten(0);
   return 1;

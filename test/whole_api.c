@@ -156,12 +156,52 @@ static int has_bytes(const unsigned char *bytes, size_t size, const char *text) 
   return 0;
 }
 
+/* Whether SQLite alone finds a row, reading all of a table. A row may lie in pieces, on several pages. */
+static int table_says(const use *in, const char *sql, const char *const texts[3]) {
+  static const char name[] = "/judge.db", wal[] = "/judge.db-wal";
+  sqlite3 *db = NULL;
+  sqlite3_stmt *stmt = NULL;
+  int found = 0, i;
+  memory_vfs_put(name, in->bytes->db, in->bytes->db_size);
+  if (in->bytes->has_wal) memory_vfs_put(wal, in->bytes->wal, in->bytes->wal_size);
+  if (sqlite3_open(name, &db) == SQLITE_OK && sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) == SQLITE_OK) {
+    for (i = 0; i < 3; i++)
+      sqlite3_bind_text(stmt, i + 1, texts[i], -1, SQLITE_STATIC);
+    found = sqlite3_step(stmt) == SQLITE_ROW;
+  }
+  sqlite3_finalize(stmt);
+  sqlite3_close(db);
+  memory_vfs_delete(name);
+  memory_vfs_delete(wal);
+  return found;
+}
+
 /* Whether the file holds a row that begins with these texts, one behind the other. */
-static int file_says(const use *in, const char *one, const char *two, const char *three) {
+static int file_says(const use *in, const char *sql, const char *const texts[3]) {
   char row[400];
-  snprintf(row, sizeof row, "%s%s%s", one, two, three);
+  snprintf(row, sizeof row, "%s%s%s", texts[0], texts[1], texts[2]);
   return has_bytes(in->bytes->db, in->bytes->db_size, row) ||
-         has_bytes(in->bytes->wal, in->bytes->wal_size, row);
+         has_bytes(in->bytes->wal, in->bytes->wal_size, row) || table_says(in, sql, texts);
+}
+
+static int customer_row_says(const use *in, const char *customer, const char *instructor) {
+  const char *const texts[] = {customer, instructor, ""};
+  return file_says(in, "SELECT 1 FROM customers WHERE +id = ?1 AND +instructor_id = ?2", texts);
+}
+
+static int link_row_says(
+  const use *in,
+  const char *conversation,
+  const char *instructor,
+  const char *customer
+) {
+  const char *const texts[] = {conversation, instructor, customer};
+  return file_says(
+    in,
+    "SELECT 1 FROM conversation_links"
+    " WHERE +conversation_id = ?1 AND +instructor_id = ?2 AND +customer_id = ?3",
+    texts
+  );
 }
 
 /* The number of the instructor whose customer this truly is, -1 for an id that nobody was given. */
@@ -182,7 +222,7 @@ static void given(use *in, int instructor, const char *customer_id, const char *
   int owner;
   if (customer_id[0] == '\0') return;
   owner = owner_of(in, customer_id);
-  if (owner < 0 || owner == instructor || file_says(in, customer_id, id, "")) return;
+  if (owner < 0 || owner == instructor || customer_row_says(in, customer_id, id)) return;
   broken(
     in, "%s: %s is given %s, who is %s's", call, id, customer_id,
     in->truth->instructor_ids[owner]
@@ -297,7 +337,7 @@ static void judge_linked(
   const char *id = in->truth->instructor_ids[instructor];
   if (owner_of(in, found->customer_id) < 0) return;
   if (has_event(in, instructor, conversation, found->customer_id)) return;
-  if (!file_says(in, conversation, id, found->customer_id))
+  if (!link_row_says(in, conversation, id, found->customer_id))
     broken(
       in, "resolve: %s of %s was never linked to %s, and no row says so", conversation, id,
       found->customer_id

@@ -25,6 +25,7 @@
 */
 #define _XOPEN_SOURCE 700
 
+#include "documented.h"
 #include "faults.h"
 #include "test.h"
 #include "vfs_shim.h"
@@ -49,122 +50,6 @@
 #define MANY            120
 #define LATE_POINTS     4
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
-
-/* ---- What custmem.h documents -------------------------------------------------------------- */
-
-/* The codes of a call that its own text lists; 0 ends the list. */
-typedef struct documented {
-  const char *call;
-  int reads_file;
-  unsigned char codes[24];
-} documented;
-
-/* "Any call on a store", and "any call that reads the file". */
-static const unsigned char OF_ANY[] = {CUSTMEM_MISUSE, CUSTMEM_FORKED, 0};
-static const unsigned char OF_READERS[] = {
-  CUSTMEM_BUSY,        CUSTMEM_IO, CUSTMEM_NOMEM, CUSTMEM_CORRUPT, CUSTMEM_SCHEMA,
-  CUSTMEM_INTERRUPTED, 0};
-
-static const documented OPEN = {
-  "custmem_open",
-  1,
-  {CUSTMEM_MISUSE, CUSTMEM_EMPTY, CUSTMEM_TOO_LONG, CUSTMEM_BAD_TEXT, CUSTMEM_SOURCE,
-   CUSTMEM_FULL, CUSTMEM_READONLY, CUSTMEM_NO_PATH, CUSTMEM_NOT_A_FILE, CUSTMEM_SYMLINK,
-   CUSTMEM_HARD_LINK, CUSTMEM_PERMISSION, CUSTMEM_NOT_A_DATABASE, CUSTMEM_OTHER_APPLICATION,
-   CUSTMEM_NEWER, CUSTMEM_SCHEMA, CUSTMEM_RULES, CUSTMEM_OLD_SQLITE, 0}};
-static const documented CLOSE = {"custmem_close", 0, {CUSTMEM_MISUSE, CUSTMEM_FORKED, 0}};
-static const documented STORE_INFO = {"custmem_store_info", 0, {0}};
-static const documented SET_LISTENER = {"custmem_set_listener", 0, {0}};
-static const documented CREATE = {
-  "custmem_customer_create",
-  1,
-  {CUSTMEM_NO_INSTRUCTOR, CUSTMEM_NOT_HUMAN, CUSTMEM_EMPTY, CUSTMEM_TOO_LONG, CUSTMEM_BAD_TEXT,
-   CUSTMEM_BAD_CHANNEL, CUSTMEM_BAD_IDENTIFIER, CUSTMEM_READONLY, CUSTMEM_FULL, CUSTMEM_SOURCE,
-   CUSTMEM_CONSTRAINT, CUSTMEM_UNKNOWN_OUTCOME, 0}};
-static const documented GET = {
-  "custmem_customer_get",
-  1,
-  {CUSTMEM_NO_INSTRUCTOR, CUSTMEM_EMPTY, CUSTMEM_TOO_LONG, CUSTMEM_BAD_TEXT,
-   CUSTMEM_NO_CUSTOMER, 0}};
-static const documented FIND = {
-  "custmem_customer_find",
-  1,
-  {CUSTMEM_NO_INSTRUCTOR, CUSTMEM_EMPTY, CUSTMEM_TOO_LONG, CUSTMEM_BAD_TEXT,
-   CUSTMEM_BAD_CHANNEL, CUSTMEM_BAD_IDENTIFIER, CUSTMEM_NO_CUSTOMER, 0}};
-static const documented LIST = {
-  "custmem_customer_list",
-  1,
-  {CUSTMEM_NO_INSTRUCTOR, CUSTMEM_EMPTY, CUSTMEM_TOO_LONG, CUSTMEM_BAD_TEXT, 0}};
-static const documented SET_DISPLAY = {
-  "custmem_customer_set_display",
-  1,
-  {CUSTMEM_NO_INSTRUCTOR, CUSTMEM_NOT_HUMAN, CUSTMEM_EMPTY, CUSTMEM_TOO_LONG, CUSTMEM_BAD_TEXT,
-   CUSTMEM_NO_CUSTOMER, CUSTMEM_READONLY, CUSTMEM_FULL, CUSTMEM_SOURCE, CUSTMEM_CONSTRAINT,
-   CUSTMEM_UNKNOWN_OUTCOME, 0}};
-static const documented RESOLVE = {
-  "custmem_resolve",
-  1,
-  {CUSTMEM_EMPTY, CUSTMEM_TOO_LONG, CUSTMEM_BAD_TEXT, 0}};
-static const documented RESOLVE_MANY = {
-  "custmem_resolve_many",
-  1,
-  {CUSTMEM_EMPTY, CUSTMEM_TOO_LONG, CUSTMEM_BAD_TEXT, 0}};
-
-#define OF_ALL_VERBS                                                                           \
-  CUSTMEM_NO_INSTRUCTOR, CUSTMEM_NOT_HUMAN, CUSTMEM_NO_REASON, CUSTMEM_EMPTY,                  \
-    CUSTMEM_TOO_LONG, CUSTMEM_BAD_TEXT, CUSTMEM_OTHER_INSTRUCTOR, CUSTMEM_READONLY,            \
-    CUSTMEM_FULL, CUSTMEM_SOURCE, CUSTMEM_CONSTRAINT, CUSTMEM_UNKNOWN_OUTCOME
-
-static const documented LINK = {
-  "custmem_link",
-  1,
-  {OF_ALL_VERBS, CUSTMEM_NO_CUSTOMER, CUSTMEM_ALREADY_LINKED, 0}};
-static const documented RELINK = {
-  "custmem_relink",
-  1,
-  {OF_ALL_VERBS, CUSTMEM_NO_CUSTOMER, CUSTMEM_NOT_LINKED, CUSTMEM_CHANGED, CUSTMEM_NO_CHANGE,
-   0}};
-static const documented UNLINK = {
-  "custmem_unlink",
-  1,
-  {OF_ALL_VERBS, CUSTMEM_NOT_LINKED, CUSTMEM_CHANGED, 0}};
-static const documented CONVERSATIONS = {
-  "custmem_conversations",
-  1,
-  {CUSTMEM_NO_INSTRUCTOR, CUSTMEM_EMPTY, CUSTMEM_TOO_LONG, CUSTMEM_BAD_TEXT,
-   CUSTMEM_NO_CUSTOMER, 0}};
-static const documented AUDIT_READ = {
-  "custmem_audit_read",
-  1,
-  {CUSTMEM_NO_INSTRUCTOR, CUSTMEM_TOO_LONG, CUSTMEM_BAD_TEXT, 0}};
-static const documented HISTORY = {
-  "custmem_history",
-  1,
-  {CUSTMEM_NO_INSTRUCTOR, CUSTMEM_EMPTY, CUSTMEM_TOO_LONG, CUSTMEM_BAD_TEXT, 0}};
-static const documented AUDIT_HEAD = {
-  "custmem_audit_head",
-  1,
-  {CUSTMEM_NO_INSTRUCTOR, CUSTMEM_TOO_LONG, CUSTMEM_BAD_TEXT, 0}};
-static const documented AUDIT_VERIFY = {
-  "custmem_audit_verify",
-  1,
-  {CUSTMEM_NO_INSTRUCTOR, CUSTMEM_TOO_LONG, CUSTMEM_BAD_TEXT, CUSTMEM_MISUSE, CUSTMEM_BROKEN,
-   CUSTMEM_ANCHOR, 0}};
-static const documented STORE_CHECK = {"custmem_check", 1, {CUSTMEM_BROKEN, 0}};
-static const documented BACKUP = {
-  "custmem_backup",
-  1,
-  {CUSTMEM_EMPTY, CUSTMEM_TOO_LONG, CUSTMEM_BAD_TEXT, CUSTMEM_FULL, CUSTMEM_NO_PATH,
-   CUSTMEM_PERMISSION, CUSTMEM_EXISTS, 0}};
-
-static int is_listed(const unsigned char *codes, int code) {
-  return code > 0 && code < 256 && strchr((const char *)codes, code) != NULL;
-}
-
-static int is_documented(const documented *call, int code) {
-  return is_listed(OF_ANY, code) || (call->reads_file && is_listed(OF_READERS, code)) ||
-         is_listed(call->codes, code);
-}
 
 /* From there on, until the call returns; or until the store is closed. */
 enum mode { ONCE, PERSISTENT, TO_THE_END, MODES };
@@ -552,6 +437,16 @@ static int call_get_other(void) {
   return get(DORA);
 }
 
+static int call_get_many(void) {
+  const char *ids[] = {world.ids[CARLA], NULL, world.ids[DORA], world.ids[ANNA]};
+  custmem_customer customers[COUNT_OF(ids)];
+  size_t i;
+  int rc = custmem_customer_get_many(world.store, A, ids, (int32_t)COUNT_OF(ids), customers);
+  for (i = 0; i < COUNT_OF(ids); i++)
+    answer_customer(&customers[i]);
+  return rc;
+}
+
 static int find(const char *phone) {
   custmem_customer customer;
   int rc = custmem_customer_find(world.store, A, "whatsapp", phone, -1, &customer);
@@ -883,7 +778,7 @@ typedef struct scenario {
   enum start start;
   unsigned flags;
   int (*call)(void);
-  const documented *documented;
+  enum documented_call documented;
   int want;
   int again;
   const char *none;
@@ -893,123 +788,128 @@ typedef struct scenario {
 #define OPEN_FAILED "store NULL\nmessage given\n"
 
 static const scenario OPENING[] = {
-  {"open, new", NOTHING, OPENS, call_open, &OPEN, 0, 0, OPEN_FAILED, NULL},
-  {"open, there", SOUND, OPENS, call_open, &OPEN, 0, 0, OPEN_FAILED, NULL},
-  {"open, crashed", CRASHED, OPENS, call_open, &OPEN, 0, 0, OPEN_FAILED, NULL},
-  {"open, half made", INTERRUPTED, OPENS, call_open, &OPEN, 0, 0, OPEN_FAILED, NULL},
-  {"open, another's", OTHER, OPENS, call_open, &OPEN, CUSTMEM_OTHER_APPLICATION,
+  {"open, new", NOTHING, OPENS, call_open, CALL_OPEN, 0, 0, OPEN_FAILED, NULL},
+  {"open, there", SOUND, OPENS, call_open, CALL_OPEN, 0, 0, OPEN_FAILED, NULL},
+  {"open, crashed", CRASHED, OPENS, call_open, CALL_OPEN, 0, 0, OPEN_FAILED, NULL},
+  {"open, half made", INTERRUPTED, OPENS, call_open, CALL_OPEN, 0, 0, OPEN_FAILED, NULL},
+  {"open, another's", OTHER, OPENS, call_open, CALL_OPEN, CUSTMEM_OTHER_APPLICATION,
    CUSTMEM_OTHER_APPLICATION, OPEN_FAILED, NULL},
-  {"open, in memory", MEMORY, OPENS, call_open_memory, &OPEN, 0, 0, OPEN_FAILED, NULL},
-  {"open, read-only", SOUND, OPENS | READ_ONLY, call_open_read_only, &OPEN, 0, 0, OPEN_FAILED,
-   NULL},
-  {"open, read-only, crashed", CRASHED, OPENS | READ_ONLY, call_open_read_only, &OPEN, 0, 0,
+  {"open, in memory", MEMORY, OPENS, call_open_memory, CALL_OPEN, 0, 0, OPEN_FAILED, NULL},
+  {"open, read-only", SOUND, OPENS | READ_ONLY, call_open_read_only, CALL_OPEN, 0, 0,
    OPEN_FAILED, NULL},
-  {"open, exclusive", CRASHED, OPENS | EXCLUSIVE, call_open_exclusive, &OPEN, 0, 0, OPEN_FAILED,
-   NULL},
-  {"close", SOUND, CLOSES, call_close, &CLOSE, 0, 0, "", NULL},
-  {"close, crashed", CRASHED, CLOSES, call_close, &CLOSE, 0, 0, "", NULL},
-  {"close, exclusive", CRASHED, CLOSES | EXCLUSIVE, call_close, &CLOSE, 0, 0, "", NULL},
-  {"close, read-only", CRASHED, CLOSES | READ_ONLY, call_close, &CLOSE, 0, 0, "", NULL},
-  {"close, in memory", MEMORY, CLOSES, call_close, &CLOSE, 0, 0, "", NULL},
+  {"open, read-only, crashed", CRASHED, OPENS | READ_ONLY, call_open_read_only, CALL_OPEN, 0, 0,
+   OPEN_FAILED, NULL},
+  {"open, exclusive", CRASHED, OPENS | EXCLUSIVE, call_open_exclusive, CALL_OPEN, 0, 0,
+   OPEN_FAILED, NULL},
+  {"close", SOUND, CLOSES, call_close, CALL_CLOSE, 0, 0, "", NULL},
+  {"close, crashed", CRASHED, CLOSES, call_close, CALL_CLOSE, 0, 0, "", NULL},
+  {"close, exclusive", CRASHED, CLOSES | EXCLUSIVE, call_close, CALL_CLOSE, 0, 0, "", NULL},
+  {"close, read-only", CRASHED, CLOSES | READ_ONLY, call_close, CALL_CLOSE, 0, 0, "", NULL},
+  {"close, in memory", MEMORY, CLOSES, call_close, CALL_CLOSE, 0, 0, "", NULL},
 };
 
 static const scenario READING[] = {
-  {"store_info", SOUND, 0, call_store_info, &STORE_INFO, 0, 0, "", NULL},
-  {"set_listener", SOUND, 0, call_set_listener, &SET_LISTENER, 0, 0, "", NULL},
-  {"get", SOUND, 0, call_get, &GET, 0, 0, NO_CUSTOMER_ANSWER, NULL},
-  {"get, another's", SOUND, 0, call_get_other, &GET, CUSTMEM_NO_CUSTOMER, CUSTMEM_NO_CUSTOMER,
-   NO_CUSTOMER_ANSWER, NULL},
-  {"find", SOUND, 0, call_find, &FIND, 0, 0, NO_CUSTOMER_ANSWER, NULL},
-  {"find, nobody", SOUND, 0, call_find_nobody, &FIND, CUSTMEM_NO_CUSTOMER, CUSTMEM_NO_CUSTOMER,
-   NO_CUSTOMER_ANSWER, NULL},
-  {"list", SOUND, 0, call_list, &LIST, 0, 0, "0 rows\n", NULL},
-  {"conversations", SOUND, 0, call_conversations, &CONVERSATIONS, 0, 0, "0 rows\n", NULL},
-  {"history", SOUND, 0, call_history, &HISTORY, 0, 0, "0 rows\n", NULL},
-  {"audit_read", SOUND, 0, call_audit_read, &AUDIT_READ, 0, 0, "0 rows\n", NULL},
-  {"audit_head", SOUND, 0, call_audit_head, &AUDIT_HEAD, 0, 0, "head 0 ''\n", NULL},
-  {"get, in memory", MEMORY, 0, call_get_other, &GET, CUSTMEM_NO_CUSTOMER, CUSTMEM_NO_CUSTOMER,
-   NO_CUSTOMER_ANSWER, NULL},
+  {"store_info", SOUND, 0, call_store_info, CALL_STORE_INFO, 0, 0, "", NULL},
+  {"set_listener", SOUND, 0, call_set_listener, CALL_SET_LISTENER, 0, 0, "", NULL},
+  {"get", SOUND, 0, call_get, CALL_GET, 0, 0, NO_CUSTOMER_ANSWER, NULL},
+  {"get, another's", SOUND, 0, call_get_other, CALL_GET, CUSTMEM_NO_CUSTOMER,
+   CUSTMEM_NO_CUSTOMER, NO_CUSTOMER_ANSWER, NULL},
+  {"get_many", SOUND, 0, call_get_many, CALL_GET_MANY, 0, 0,
+   NO_CUSTOMER_ANSWER NO_CUSTOMER_ANSWER NO_CUSTOMER_ANSWER NO_CUSTOMER_ANSWER, NULL},
+  {"find", SOUND, 0, call_find, CALL_FIND, 0, 0, NO_CUSTOMER_ANSWER, NULL},
+  {"find, nobody", SOUND, 0, call_find_nobody, CALL_FIND, CUSTMEM_NO_CUSTOMER,
+   CUSTMEM_NO_CUSTOMER, NO_CUSTOMER_ANSWER, NULL},
+  {"list", SOUND, 0, call_list, CALL_LIST, 0, 0, "0 rows\n", NULL},
+  {"conversations", SOUND, 0, call_conversations, CALL_CONVERSATIONS, 0, 0, "0 rows\n", NULL},
+  {"history", SOUND, 0, call_history, CALL_HISTORY, 0, 0, "0 rows\n", NULL},
+  {"audit_read", SOUND, 0, call_audit_read, CALL_AUDIT_READ, 0, 0, "0 rows\n", NULL},
+  {"audit_head", SOUND, 0, call_audit_head, CALL_AUDIT_HEAD, 0, 0, "head 0 ''\n", NULL},
+  {"get, in memory", MEMORY, 0, call_get_other, CALL_GET, CUSTMEM_NO_CUSTOMER,
+   CUSTMEM_NO_CUSTOMER, NO_CUSTOMER_ANSWER, NULL},
 };
 
 static const scenario RESOLVING[] = {
-  {"resolve, linked", SOUND, 0, call_resolve_linked, &RESOLVE, 0, 0, RESOLUTION_FAILED, NULL},
-  {"resolve, candidate", SOUND, 0, call_resolve_candidate, &RESOLVE, 0, 0, RESOLUTION_FAILED,
+  {"resolve, linked", SOUND, 0, call_resolve_linked, CALL_RESOLVE, 0, 0, RESOLUTION_FAILED,
    NULL},
-  {"resolve, unlinked", SOUND, 0, call_resolve_unlinked, &RESOLVE, 0, 0, RESOLUTION_FAILED,
-   NULL},
-  {"resolve, another's", SOUND, 0, call_resolve_foreign, &RESOLVE, 0, 0, RESOLUTION_FAILED,
-   NULL},
-  {"resolve, refused", SOUND, 0, call_resolve_refused, &RESOLVE, 0, 0, RESOLUTION_FAILED, NULL},
-  {"resolve, no identifier", SOUND, 0, call_resolve_no_identifier, &RESOLVE, 0, 0,
+  {"resolve, candidate", SOUND, 0, call_resolve_candidate, CALL_RESOLVE, 0, 0,
    RESOLUTION_FAILED, NULL},
-  {"resolve, crashed", CRASHED, 0, call_resolve_linked, &RESOLVE, 0, 0, RESOLUTION_FAILED,
+  {"resolve, unlinked", SOUND, 0, call_resolve_unlinked, CALL_RESOLVE, 0, 0, RESOLUTION_FAILED,
    NULL},
-  {"resolve, read-only", CRASHED, READ_ONLY, call_resolve_linked, &RESOLVE, 0, 0,
+  {"resolve, another's", SOUND, 0, call_resolve_foreign, CALL_RESOLVE, 0, 0, RESOLUTION_FAILED,
+   NULL},
+  {"resolve, refused", SOUND, 0, call_resolve_refused, CALL_RESOLVE, 0, 0, RESOLUTION_FAILED,
+   NULL},
+  {"resolve, no identifier", SOUND, 0, call_resolve_no_identifier, CALL_RESOLVE, 0, 0,
    RESOLUTION_FAILED, NULL},
-  {"resolve_many", SOUND, 0, call_resolve_many, &RESOLVE_MANY, 0, 0, NULL, NULL},
-  {"resolve_many, many", WITH_MANY, 0, call_resolve_all, &RESOLVE_MANY, 0, 0, NULL, NULL},
-  {"resolve_many, exclusive", SOUND, EXCLUSIVE, call_resolve_many, &RESOLVE_MANY, 0, 0, NULL,
+  {"resolve, crashed", CRASHED, 0, call_resolve_linked, CALL_RESOLVE, 0, 0, RESOLUTION_FAILED,
    NULL},
+  {"resolve, read-only", CRASHED, READ_ONLY, call_resolve_linked, CALL_RESOLVE, 0, 0,
+   RESOLUTION_FAILED, NULL},
+  {"resolve_many", SOUND, 0, call_resolve_many, CALL_RESOLVE_MANY, 0, 0, NULL, NULL},
+  {"resolve_many, many", WITH_MANY, 0, call_resolve_all, CALL_RESOLVE_MANY, 0, 0, NULL, NULL},
+  {"resolve_many, exclusive", SOUND, EXCLUSIVE, call_resolve_many, CALL_RESOLVE_MANY, 0, 0,
+   NULL, NULL},
 };
 
 static const scenario WRITING[] = {
-  {"create", SOUND, WRITES, call_create_new, &CREATE, 0, 0, NO_CUSTOMER_ANSWER "created 0\n",
-   NULL},
-  {"create, there", SOUND, WRITES, call_create_existing, &CREATE, 0, 0,
+  {"create", SOUND, WRITES, call_create_new, CALL_CREATE, 0, 0,
    NO_CUSTOMER_ANSWER "created 0\n", NULL},
-  {"set_display", SOUND, WRITES, call_set_display, &SET_DISPLAY, 0, 0, NO_CUSTOMER_ANSWER,
+  {"create, there", SOUND, WRITES, call_create_existing, CALL_CREATE, 0, 0,
+   NO_CUSTOMER_ANSWER "created 0\n", NULL},
+  {"set_display", SOUND, WRITES, call_set_display, CALL_SET_DISPLAY, 0, 0, NO_CUSTOMER_ANSWER,
    NULL},
-  {"link", SOUND, WRITES, call_link, &LINK, 0, CUSTMEM_ALREADY_LINKED, NOTHING_WRITTEN,
+  {"link", SOUND, WRITES, call_link, CALL_LINK, 0, CUSTMEM_ALREADY_LINKED, NOTHING_WRITTEN,
    "nobody\n"},
-  {"link, once unlinked", SOUND, WRITES, call_link_again, &LINK, 0, CUSTMEM_ALREADY_LINKED,
+  {"link, once unlinked", SOUND, WRITES, call_link_again, CALL_LINK, 0, CUSTMEM_ALREADY_LINKED,
    NOTHING_WRITTEN, "nobody\n"},
-  {"link, linked", SOUND, WRITES, call_link_linked, &LINK, CUSTMEM_ALREADY_LINKED,
+  {"link, linked", SOUND, WRITES, call_link_linked, CALL_LINK, CUSTMEM_ALREADY_LINKED,
    CUSTMEM_ALREADY_LINKED, NOTHING_WRITTEN, "Anna\n"},
-  {"link, to another's", SOUND, WRITES, call_link_nobody, &LINK, CUSTMEM_NO_CUSTOMER,
+  {"link, to another's", SOUND, WRITES, call_link_nobody, CALL_LINK, CUSTMEM_NO_CUSTOMER,
    CUSTMEM_NO_CUSTOMER, NOTHING_WRITTEN, "nobody\n"},
-  {"link, another's", SOUND, WRITES, call_link_foreign, &LINK, CUSTMEM_OTHER_INSTRUCTOR,
+  {"link, another's", SOUND, WRITES, call_link_foreign, CALL_LINK, CUSTMEM_OTHER_INSTRUCTOR,
    CUSTMEM_OTHER_INSTRUCTOR, NOTHING_WRITTEN, "nobody\n"},
-  {"link, listened to", SOUND, WRITES, call_link_listened, &LINK, 0, CUSTMEM_ALREADY_LINKED,
+  {"link, listened to", SOUND, WRITES, call_link_listened, CALL_LINK, 0, CUSTMEM_ALREADY_LINKED,
    NOTHING_WRITTEN, "nobody\n"},
-  {"link, checkpoint", SOUND, WRITES | CHECKPOINTS, call_link, &LINK, 0, CUSTMEM_ALREADY_LINKED,
+  {"link, checkpoint", SOUND, WRITES | CHECKPOINTS, call_link, CALL_LINK, 0,
+   CUSTMEM_ALREADY_LINKED, NOTHING_WRITTEN, "nobody\n"},
+  {"link, crashed", CRASHED, WRITES, call_link, CALL_LINK, 0, CUSTMEM_ALREADY_LINKED,
    NOTHING_WRITTEN, "nobody\n"},
-  {"link, crashed", CRASHED, WRITES, call_link, &LINK, 0, CUSTMEM_ALREADY_LINKED,
+  {"link, exclusive", CRASHED, WRITES | EXCLUSIVE, call_link, CALL_LINK, 0,
+   CUSTMEM_ALREADY_LINKED, NOTHING_WRITTEN, "nobody\n"},
+  {"link, in memory", MEMORY, WRITES, call_link, CALL_LINK, 0, CUSTMEM_ALREADY_LINKED,
    NOTHING_WRITTEN, "nobody\n"},
-  {"link, exclusive", CRASHED, WRITES | EXCLUSIVE, call_link, &LINK, 0, CUSTMEM_ALREADY_LINKED,
-   NOTHING_WRITTEN, "nobody\n"},
-  {"link, in memory", MEMORY, WRITES, call_link, &LINK, 0, CUSTMEM_ALREADY_LINKED,
-   NOTHING_WRITTEN, "nobody\n"},
-  {"create, in memory", MEMORY, WRITES, call_create_new, &CREATE, 0, 0,
+  {"create, in memory", MEMORY, WRITES, call_create_new, CALL_CREATE, 0, 0,
    NO_CUSTOMER_ANSWER "created 0\n", NULL},
-  {"link, read-only", SOUND, WRITES | READ_ONLY, call_link, &LINK, CUSTMEM_READONLY,
+  {"link, read-only", SOUND, WRITES | READ_ONLY, call_link, CALL_LINK, CUSTMEM_READONLY,
    CUSTMEM_READONLY, NOTHING_WRITTEN, "nobody\n"},
-  {"relink", SOUND, WRITES, call_relink, &RELINK, 0, CUSTMEM_CHANGED, NOTHING_WRITTEN,
+  {"relink", SOUND, WRITES, call_relink, CALL_RELINK, 0, CUSTMEM_CHANGED, NOTHING_WRITTEN,
    "Anna\n"},
-  {"relink, changed", SOUND, WRITES, call_relink_changed, &RELINK, CUSTMEM_CHANGED,
+  {"relink, changed", SOUND, WRITES, call_relink_changed, CALL_RELINK, CUSTMEM_CHANGED,
    CUSTMEM_CHANGED, NOTHING_WRITTEN, "Anna\n"},
-  {"unlink", SOUND, WRITES, call_unlink, &UNLINK, 0, CUSTMEM_NOT_LINKED, NOTHING_WRITTEN,
+  {"unlink", SOUND, WRITES, call_unlink, CALL_UNLINK, 0, CUSTMEM_NOT_LINKED, NOTHING_WRITTEN,
    "Anna\n"},
-  {"unlink, unlinked", SOUND, WRITES, call_unlink_unlinked, &UNLINK, CUSTMEM_NOT_LINKED,
+  {"unlink, unlinked", SOUND, WRITES, call_unlink_unlinked, CALL_UNLINK, CUSTMEM_NOT_LINKED,
    CUSTMEM_NOT_LINKED, NOTHING_WRITTEN, "nobody\n"},
 };
 
 /* A commit writes its frames, and may then find no room for them in the WAL's index. */
 static const scenario COMMITTING[] = {
-  {"link, index full", FULL_INDEX, WRITES | LATE, call_link, &LINK, 0, CUSTMEM_ALREADY_LINKED,
-   NOTHING_WRITTEN, "nobody\n"},
+  {"link, index full", FULL_INDEX, WRITES | LATE, call_link, CALL_LINK, 0,
+   CUSTMEM_ALREADY_LINKED, NOTHING_WRITTEN, "nobody\n"},
 };
 
 static const scenario CHECKING[] = {
-  {"audit_verify", SOUND, 0, call_verify, &AUDIT_VERIFY, 0, 0, NO_FAULT, NULL},
-  {"audit_verify, broken", BROKEN, 0, call_verify, &AUDIT_VERIFY, CUSTMEM_BROKEN,
+  {"audit_verify", SOUND, 0, call_verify, CALL_AUDIT_VERIFY, 0, 0, NO_FAULT, NULL},
+  {"audit_verify, broken", BROKEN, 0, call_verify, CALL_AUDIT_VERIFY, CUSTMEM_BROKEN,
    CUSTMEM_BROKEN, NO_FAULT, NULL},
-  {"check", SOUND, 0, call_check, &STORE_CHECK, 0, 0, NO_FAULT, NULL},
-  {"check, crashed", CRASHED, 0, call_check, &STORE_CHECK, 0, 0, NO_FAULT, NULL},
-  {"check, broken", BROKEN, 0, call_check, &STORE_CHECK, CUSTMEM_BROKEN, CUSTMEM_BROKEN,
+  {"check", SOUND, 0, call_check, CALL_STORE_CHECK, 0, 0, NO_FAULT, NULL},
+  {"check, crashed", CRASHED, 0, call_check, CALL_STORE_CHECK, 0, 0, NO_FAULT, NULL},
+  {"check, broken", BROKEN, 0, call_check, CALL_STORE_CHECK, CUSTMEM_BROKEN, CUSTMEM_BROKEN,
    NO_FAULT, NULL},
-  {"backup", SOUND, BACKS_UP, call_backup, &BACKUP, 0, CUSTMEM_EXISTS, "", NULL},
-  {"backup, crashed", CRASHED, BACKS_UP, call_backup, &BACKUP, 0, CUSTMEM_EXISTS, "", NULL},
-  {"backup, in memory", MEMORY, BACKS_UP, call_backup, &BACKUP, 0, CUSTMEM_EXISTS, "", NULL},
+  {"backup", SOUND, BACKS_UP, call_backup, CALL_BACKUP, 0, CUSTMEM_EXISTS, "", NULL},
+  {"backup, crashed", CRASHED, BACKS_UP, call_backup, CALL_BACKUP, 0, CUSTMEM_EXISTS, "", NULL},
+  {"backup, in memory", MEMORY, BACKS_UP, call_backup, CALL_BACKUP, 0, CUSTMEM_EXISTS, "",
+   NULL},
 };
 
 /* ---- A point: one run with one fault ------------------------------------------------------- */
@@ -1194,19 +1094,25 @@ static void check_code(void) {
   if (point.fault->ops == VFS_SHIM_BIT(VFS_SHIM_SHM_LOCK)) limit_ms += WAL_RETRIES_MS;
   if (point.waited_ms > limit_ms)
     complain(
-      "%s waited %d ms with a busy timeout of %d", s->documented->call, point.waited_ms,
-      BUSY_TIMEOUT_MS
+      "%s waited %d ms with a busy timeout of %d", documented_name(s->documented),
+      point.waited_ms, BUSY_TIMEOUT_MS
     );
   if (point.rc == s->want) return;
-  if (!is_documented(s->documented, point.rc))
+  if (!documented_code(s->documented, point.rc))
     complain(
-      "%s gave %s, which custmem.h does not list", s->documented->call,
+      "%s gave %s, which custmem.h does not list", documented_name(s->documented),
       custmem_code_name(point.rc)
     );
   if (point.fired == 0 || !faults_explain(point.fault, point.rc))
-    complain("%s gave %s: %s", s->documented->call, custmem_code_name(point.rc), point.message);
+    complain(
+      "%s gave %s: %s", documented_name(s->documented), custmem_code_name(point.rc),
+      point.message
+    );
   else if (world.store != NULL && point.message[0] == '\0')
-    complain("%s gave %s without a message", s->documented->call, custmem_code_name(point.rc));
+    complain(
+      "%s gave %s without a message", documented_name(s->documented),
+      custmem_code_name(point.rc)
+    );
 }
 
 /* Whether the answer is one that a failed call may give. */
@@ -1732,7 +1638,7 @@ TEST(checking_and_backup_on_a_failing_disk) {
 
 static void recover(const fault *faults, size_t fault_count) {
   static char name[64];
-  scenario crashed = {name,        CRASHES_FROM, OPENS | RECOVERS, call_open, &OPEN, 0, 0,
+  scenario crashed = {name,        CRASHES_FROM, OPENS | RECOVERS, call_open, CALL_OPEN, 0, 0,
                       OPEN_FAILED, NULL};
   int number;
   for (number = 0; number < CRASHES; number++) {

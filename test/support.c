@@ -211,6 +211,52 @@ int test_file_write(const char *path, const void *bytes, size_t size) {
   return good;
 }
 
+size_t test_file_load(const char *path, unsigned char **bytes, size_t *capacity) {
+  FILE *file = fopen(path, "rb");
+  size_t size = 0, got;
+  if (file == NULL) return 0;
+  do {
+    if (*capacity < size + 65536) {
+      *capacity = 2 * size + 65536;
+      *bytes = realloc(*bytes, *capacity);
+      if (*bytes == NULL) abort();
+    }
+    got = fread(*bytes + size, 1, *capacity - size, file);
+    size += got;
+  } while (got > 0);
+  fclose(file);
+  return size;
+}
+
+const char *test_beside(const char *path, const char *suffix) {
+  static char names[4][PATH_SIZE];
+  static unsigned next;
+  char *name = names[next++ % 4];
+  snprintf(name, PATH_SIZE, "%s%s", path, suffix);
+  return name;
+}
+
+void test_store_remove(const char *path) {
+  unlink(path);
+  unlink(test_beside(path, "-wal"));
+  unlink(test_beside(path, "-journal"));
+  unlink(test_beside(path, "-shm"));
+}
+
+void test_store_copy(const char *from, const char *to) {
+  static const char *const suffixes[] = {"", "-wal", "-journal"};
+  static unsigned char *bytes;
+  static size_t capacity;
+  size_t i;
+  test_store_remove(to);
+  for (i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
+    const char *name = test_beside(from, suffixes[i]);
+    size_t size = test_file_load(name, &bytes, &capacity);
+    if (access(name, F_OK) == 0 && !test_file_write(test_beside(to, suffixes[i]), bytes, size))
+      abort();
+  }
+}
+
 /* ---- Stores -------------------------------------------------------------------------------- */
 
 uint64_t test_random(uint64_t *seed) {

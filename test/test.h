@@ -110,6 +110,18 @@ int64_t test_file_size(const char *path);
 uint64_t test_file_hash(const char *path);
 int test_file_write(const char *path, const void *bytes, size_t size);
 
+/* Reads a file into a buffer that grows as it must, and gives the size; 0 where there is none. (To close
+** a file that this process has open through SQLite drops its locks: only where nobody else is there.) */
+size_t test_file_load(const char *path, unsigned char **bytes, size_t *capacity);
+
+/* A database's neighbour: its path with "-wal", "-journal" … Valid until the fourth call after it. */
+const char *test_beside(const char *path, const char *suffix);
+
+/* Copies a database with its -wal and its -journal, as they lie there; not its -shm: what is left of that
+** after a crash is not read. Removes it with all of these. */
+void test_store_copy(const char *from, const char *to);
+void test_store_remove(const char *path);
+
 /* Repeatable random numbers: the same seed gives the same row. */
 uint64_t test_random(uint64_t *seed);
 

@@ -66,39 +66,8 @@ typedef struct image {
   size_t size[3]; /* 0: no such file */
 } image;
 
-static const char *beside(const char *path, const char *suffix) {
-  static char name[PATH_SIZE + 16];
-  snprintf(name, sizeof name, "%s%s", path, suffix);
-  return name;
-}
-
 static int is_there(const char *path, const char *suffix) {
-  return access(beside(path, suffix), F_OK) == 0;
-}
-
-static void remove_files(const char *path) {
-  size_t i;
-  for (i = 0; i < COUNT_OF(SUFFIXES); i++)
-    unlink(beside(path, SUFFIXES[i]));
-  unlink(beside(path, "-shm"));
-}
-
-/* Reads a file into a buffer that grows and is kept for the next time. */
-static size_t load_file(const char *path, unsigned char **bytes, size_t *capacity) {
-  FILE *file = fopen(path, "rb");
-  size_t size = 0, got;
-  if (file == NULL) return 0;
-  do {
-    if (*capacity < size + 65536) {
-      *capacity = 2 * size + 65536;
-      *bytes = realloc(*bytes, *capacity);
-      if (*bytes == NULL) abort();
-    }
-    got = fread(*bytes + size, 1, *capacity - size, file);
-    size += got;
-  } while (got > 0);
-  fclose(file);
-  return size;
+  return access(test_beside(path, suffix), F_OK) == 0;
 }
 
 /* Closing a file that SQLite has open drops this process's locks on it: here that harms nobody,
@@ -109,28 +78,17 @@ static void load_image(image *files, const char *path) {
     size_t capacity = 0;
     free(files->bytes[i]);
     files->bytes[i] = NULL;
-    files->size[i] = load_file(beside(path, SUFFIXES[i]), &files->bytes[i], &capacity);
+    files->size[i] =
+      test_file_load(test_beside(path, SUFFIXES[i]), &files->bytes[i], &capacity);
   }
 }
 
 static void save_image(const image *files, const char *path) {
   size_t i;
-  remove_files(path);
+  test_store_remove(path);
   for (i = 0; i < COUNT_OF(SUFFIXES); i++)
-    if (files->size[i] > 0 && !test_file_write(beside(path, SUFFIXES[i]), files->bytes[i], files->size[i]))
+    if (files->size[i] > 0 && !test_file_write(test_beside(path, SUFFIXES[i]), files->bytes[i], files->size[i]))
       abort();
-}
-
-static void copy_files(const char *from, const char *to) {
-  static unsigned char *bytes;
-  static size_t capacity;
-  size_t i;
-  remove_files(to);
-  for (i = 0; i < COUNT_OF(SUFFIXES); i++)
-    if (is_there(from, SUFFIXES[i])) {
-      size_t size = load_file(beside(from, SUFFIXES[i]), &bytes, &capacity);
-      if (!test_file_write(beside(to, SUFFIXES[i]), bytes, size)) abort();
-    }
 }
 
 /* ---- The world ------------------------------------------------------------------------------
@@ -1049,9 +1007,9 @@ static void prepare(void) {
   world.checkpoint_pages = has(CHECKPOINTS) ? 1 : start == FULL_INDEX ? 0 : 1000;
   world.told = world.told_wrong = 0;
   world.told_slept_us = 0;
-  remove_files(world.path);
-  remove_files(world.copy);
-  remove_files(world.target);
+  test_store_remove(world.path);
+  test_store_remove(world.copy);
+  test_store_remove(world.target);
   if (start >= CRASHES_FROM)
     save_image(&world.crashes[start - CRASHES_FROM], world.path);
   else if (start != NOTHING && start != MEMORY)
@@ -1189,7 +1147,7 @@ static uint64_t hash_of_judgement(const char *path) {
   size_t i, at;
   hash = mix(hash, (uint64_t)point.rc);
   for (i = 0; i < COUNT_OF(SUFFIXES); i++) {
-    size_t size = load_file(beside(path, SUFFIXES[i]), &bytes, &capacity);
+    size_t size = test_file_load(test_beside(path, SUFFIXES[i]), &bytes, &capacity);
     hash = mix(hash, size);
     for (at = 0; at + sizeof word <= size; at += sizeof word) {
       memcpy(&word, bytes + at, sizeof word);
@@ -1218,11 +1176,11 @@ static void check_crash(const reference *ref) {
   enum start start = point.scenario->start;
   if (!has(WRITES | OPENS) || start == MEMORY || start == OTHER) return;
   if (is_judged(world.path)) return;
-  copy_files(world.path, world.copy);
+  test_store_copy(world.path, world.copy);
   store = check_files(world.copy, "a copy after a crash");
   if (store != NULL) check_state(store, "a copy after a crash", ref, 1);
   custmem_close(store);
-  remove_files(world.copy);
+  test_store_remove(world.copy);
 }
 
 static void check_second_writer(void) {
@@ -1447,7 +1405,7 @@ static void make_interrupted(void) {
   open_with(world.path, 0, 0, &store);
   vfs_shim_watch(NULL, NULL);
   custmem_close(store);
-  remove_files(world.path);
+  test_store_remove(world.path);
 }
 
 /* Who can write the file can drop the trigger that forbids it, and put it back. */
@@ -1469,7 +1427,7 @@ static void make_broken(void) {
 
 static void make_other(void) {
   sqlite3 *db;
-  remove_files(world.path);
+  test_store_remove(world.path);
   db = test_plain(world.path);
   test_sql(db, "CREATE TABLE recipes (name TEXT)");
   sqlite3_close(db);
@@ -1496,8 +1454,8 @@ static void make_full(void) {
   db = test_plain(world.path);
   CHECK_INT(sqlite3_wal_autocheckpoint(db, 0), SQLITE_OK);
   CHECK_INT(test_sql_int(db, "PRAGMA page_size"), FRAME - 24);
-  while (rc == SQLITE_OK && test_file_size(beside(world.path, "-wal")) < HEADER + FRAMES * FRAME
-  )
+  while (rc == SQLITE_OK &&
+         test_file_size(test_beside(world.path, "-wal")) < HEADER + FRAMES * FRAME)
     rc = test_sql(
       db, "UPDATE customers SET updated_at = updated_at + 1 WHERE instructor_id = '" B "'"
     );
@@ -1566,7 +1524,7 @@ static void make_images(void) {
   custmem *store;
   world.checkpoint_pages = 1000;
   reset_sources(PAST);
-  remove_files(world.path);
+  test_store_remove(world.path);
   make_interrupted();
   reset_sources(PAST);
   open_with(world.path, 0, 0, &store);

@@ -54,33 +54,13 @@
 #define SCHEMA_VERSION 1
 
 /* clang-format off */
-/* Made by `make schema` from schema.sql, a paragraph to a string; do not edit here. */
+/* Made by `make schema` from schema.sql, a paragraph's statements to a string; do not edit here. */
 static const char *const SCHEMA[] = {
 /* schema.sql begins */
-  "-- custmem, schema version 1: the whole of a store, readable on its own.\n"
-  "--\n"
-  "-- Make a store by hand:    sqlite3 -bail store.db < schema.sql     (SQLite 3.37 or later)\n"
-  "-- Roll the migration back: sed -n 's/^--rollback //p' schema.sql | sqlite3 -bail store.db\n"
-  "--   (it removes every customer, link and audit event: back the store up first)\n"
-  "--\n"
-  "-- custmem.c carries this text, a paragraph (up to an empty line) to a string, and refuses a\n"
-  "-- file whose tables, indexes and triggers are not these to the letter. So a change here is a\n"
-  "-- new schema version, with its own migration.\n"
-  "--\n"
-  "-- Times are Unix milliseconds, UTC. Sizes are bytes of UTF-8. Ids of instructors and\n"
-  "-- conversations are the host's; ids of customers are UUIDv7, made by custmem.\n"
-  "--\n"
-  "-- Every table is WITHOUT ROWID: its key is its order on disk, and an index carries the key\n"
-  "-- with it, so that the index alone can answer.\n"
-  ,
-  "\n"
   "BEGIN IMMEDIATE;\n"
   ,
-  "\n"
-  "-- \"cusm\": how a file says that it is a store.\n"
   "PRAGMA application_id = 1668641645;\n"
   ,
-  "\n"
   "CREATE TABLE store (\n"
   "  -- One row: what this file is. The audit chains are bound to this id, so a trail cannot be\n"
   "  -- moved to another store; rules_version is the rule set of custmem_normalize that made the\n"
@@ -91,24 +71,20 @@ static const char *const SCHEMA[] = {
   "  rules_version INTEGER NOT NULL\n"
   ") STRICT, WITHOUT ROWID;\n"
   ,
-  "\n"
   "CREATE TRIGGER store_insert BEFORE INSERT ON store\n"
   "WHEN EXISTS (SELECT 1 FROM store) BEGIN\n"
   "  -- Also what INSERT OR REPLACE and an upsert meet: the row is made once.\n"
   "  SELECT RAISE(ABORT, 'custmem: a store is made once');\n"
   "END;\n"
   ,
-  "\n"
   "CREATE TRIGGER store_update BEFORE UPDATE ON store BEGIN\n"
   "  SELECT RAISE(ABORT, 'custmem: what a store is never changes');\n"
   "END;\n"
   ,
-  "\n"
   "CREATE TRIGGER store_delete BEFORE DELETE ON store BEGIN\n"
   "  SELECT RAISE(ABORT, 'custmem: what a store is never changes');\n"
   "END;\n"
   ,
-  "\n"
   "CREATE TABLE customers (\n"
   "  -- One row a customer of one instructor. The key (instructor, channel, normalized identifier)\n"
   "  -- is written once; only display_identifier and updated_at change. No triggers (ticket T1).\n"
@@ -122,19 +98,11 @@ static const char *const SCHEMA[] = {
   "  updated_at INTEGER NOT NULL\n"
   ") STRICT, WITHOUT ROWID;\n"
   ,
-  "\n"
-  "-- One customer for each instructor, channel and normalized identifier. Led by the column that\n"
-  "-- differs most: a lookup compares one column where leading with the instructor compares three.\n"
-  "-- It ends in the customer's id, which is all that a resolution asks for. An inline UNIQUE would\n"
-  "-- guarantee the same but is not used as a covering index on a WITHOUT ROWID table.\n"
   "CREATE UNIQUE INDEX customers_identity\n"
   "  ON customers (normalized_identifier, channel, instructor_id);\n"
   ,
-  "\n"
-  "-- What a link's foreign key points at, and the list of an instructor's customers.\n"
   "CREATE UNIQUE INDEX customers_owner ON customers (instructor_id, id);\n"
   ,
-  "\n"
   "CREATE TABLE audit_events (\n"
   "  -- Append-only: who linked what, when and why; seq is 1, 2, 3 … for each instructor, without\n"
   "  -- gaps. No personal data by design: ids, never identifiers. hash is SHA-256 over the event\n"
@@ -162,13 +130,9 @@ static const char *const SCHEMA[] = {
   "      THEN 'conversation.customer_relinked' END)\n"
   ") STRICT, WITHOUT ROWID;\n"
   ,
-  "\n"
-  "-- A conversation's history; and, when the links are verified, each conversation's events in order\n"
-  "-- without a look at the table.\n"
   "CREATE INDEX audit_events_conversation ON audit_events\n"
   "  (instructor_id, conversation_id, seq, previous_customer_id, new_customer_id, created_at);\n"
   ,
-  "\n"
   "CREATE TABLE conversation_links (\n"
   "  -- One row a conversation that has ever been linked: to whom now (NULL: unlinked), and by\n"
   "  -- which audit event. A conversation belongs to one instructor for ever. The composite key\n"
@@ -183,11 +147,8 @@ static const char *const SCHEMA[] = {
   "  FOREIGN KEY (instructor_id, audit_seq) REFERENCES audit_events (instructor_id, seq)\n"
   ") STRICT, WITHOUT ROWID;\n"
   ,
-  "\n"
-  "-- The conversations of a customer, and the links of an instructor.\n"
   "CREATE INDEX conversation_links_customer ON conversation_links (instructor_id, customer_id);\n"
   ,
-  "\n"
   "CREATE TRIGGER audit_events_insert BEFORE INSERT ON audit_events BEGIN\n"
   "  -- An event is its instructor's next one (so nothing is ever replaced), follows an event whose\n"
   "  -- link change was made, and says truly what the conversation is linked to now. The new\n"
@@ -218,17 +179,14 @@ static const char *const SCHEMA[] = {
   "  END;\n"
   "END;\n"
   ,
-  "\n"
   "CREATE TRIGGER audit_events_update BEFORE UPDATE ON audit_events BEGIN\n"
   "  SELECT RAISE(ABORT, 'custmem: an audit event is never changed');\n"
   "END;\n"
   ,
-  "\n"
   "CREATE TRIGGER audit_events_delete BEFORE DELETE ON audit_events BEGIN\n"
   "  SELECT RAISE(ABORT, 'custmem: an audit event is never deleted');\n"
   "END;\n"
   ,
-  "\n"
   "CREATE TRIGGER conversation_links_insert BEFORE INSERT ON conversation_links BEGIN\n"
   "  -- A first link. A row that exists is updated, never replaced: REPLACE would delete it without\n"
   "  -- any delete trigger seeing it.\n"
@@ -253,7 +211,6 @@ static const char *const SCHEMA[] = {
   "  END;\n"
   "END;\n"
   ,
-  "\n"
   "CREATE TRIGGER conversation_links_update BEFORE UPDATE ON conversation_links BEGIN\n"
   "  -- Every change of a row, whichever columns it names, is the one that the instructor's latest\n"
   "  -- audit event says; and each event serves one change (audit_seq grows).\n"
@@ -278,15 +235,11 @@ static const char *const SCHEMA[] = {
   "  END;\n"
   "END;\n"
   ,
-  "\n"
   "CREATE TRIGGER conversation_links_delete BEFORE DELETE ON conversation_links BEGIN\n"
   "  -- Unlinking sets customer_id to NULL: what a conversation was linked to is not forgotten.\n"
   "  SELECT RAISE(ABORT, 'custmem: a link is never deleted');\n"
   "END;\n"
   ,
-  "\n"
-  "-- custmem binds the two parameters; a shell leaves them unbound (NULL), and gets a random\n"
-  "-- version 4 UUID and the time of day.\n"
   "INSERT INTO store (singleton, id, created_at, rules_version) VALUES (\n"
   "  1,\n"
   "  coalesce(:store_id, lower(\n"
@@ -296,22 +249,9 @@ static const char *const SCHEMA[] = {
   "  coalesce(:created_at, CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)),\n"
   "  1);\n"
   ,
-  "\n"
   "PRAGMA user_version = 1;\n"
   ,
-  "\n"
   "COMMIT;\n"
-  ,
-  "\n"
-  "-- The rollback: run the lines below without their mark.\n"
-  "--rollback BEGIN IMMEDIATE;\n"
-  "--rollback DROP TABLE conversation_links;\n"
-  "--rollback DROP TABLE audit_events;\n"
-  "--rollback DROP TABLE customers;\n"
-  "--rollback DROP TABLE store;\n"
-  "--rollback PRAGMA user_version = 0;\n"
-  "--rollback PRAGMA application_id = 0;\n"
-  "--rollback COMMIT;\n"
 /* schema.sql ends */
 };
 /* clang-format on */
@@ -1671,20 +1611,41 @@ static int read_beside(
   return rc == SQLITE_OK || rc == SQLITE_IOERR_SHORT_READ ? CUSTMEM_OK : fail_sqlite(store, rc);
 }
 
-/* Whether SQLite's recovery will replace a first page that a power cut has left half written: by
-** nothing, where a journal says that the file was empty; or by the one in the WAL. */
-static int is_recovered(custmem *store, int *recovered) {
-  static const unsigned char journal_magic[] = {0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7};
-  enum { WAL_MAGIC = 0x377f0682, PAGES_BEFORE = 16 };
+/* What a hot journal will do to a first page that a power cut has left half written. */
+enum undoing { NOT_UNDONE, RESTORED, EMPTIED };
+
+static int read_journal(custmem *store, enum undoing *undoing) {
+  static const unsigned char magic[] = {0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7};
+  enum { PAGES_BEFORE = 16 };
   unsigned char bytes[BESIDE_SIZE];
-  sqlite3_filename name = sqlite3_db_filename(store->db, "main");
-  int rc = read_beside(store, sqlite3_filename_wal(name), SQLITE_OPEN_WAL, bytes);
-  *recovered = rc == CUSTMEM_OK && (get_big_endian(bytes) | 1) == (WAL_MAGIC | 1);
-  if (rc != CUSTMEM_OK || *recovered) return rc;
-  rc = read_beside(store, sqlite3_filename_journal(name), SQLITE_OPEN_MAIN_JOURNAL, bytes);
-  *recovered = rc == CUSTMEM_OK && memcmp(bytes, journal_magic, sizeof journal_magic) == 0 &&
-               get_big_endian(bytes + PAGES_BEFORE) == 0;
+  sqlite3_filename name = sqlite3_filename_journal(sqlite3_db_filename(store->db, "main"));
+  int rc = read_beside(store, name, SQLITE_OPEN_MAIN_JOURNAL, bytes);
+  *undoing = NOT_UNDONE;
+  if (rc == CUSTMEM_OK && memcmp(bytes, magic, sizeof magic) == 0)
+    *undoing = get_big_endian(bytes + PAGES_BEFORE) == 0 ? EMPTIED : RESTORED;
   return rc;
+}
+
+/* A first page that is none is refused, unless SQLite's recovery will replace it. */
+static int peek_beside_torn(custmem *store) {
+  enum { WAL_MAGIC = 0x377f0682 };
+  unsigned char bytes[BESIDE_SIZE];
+  sqlite3_filename name = sqlite3_filename_wal(sqlite3_db_filename(store->db, "main"));
+  enum undoing undoing = NOT_UNDONE;
+  int rc = read_beside(store, name, SQLITE_OPEN_WAL, bytes);
+  if (rc == CUSTMEM_OK && (get_big_endian(bytes) | 1) == (WAL_MAGIC | 1)) return CUSTMEM_OK;
+  if (rc == CUSTMEM_OK) rc = read_journal(store, &undoing);
+  if (rc == CUSTMEM_OK && undoing == NOT_UNDONE)
+    rc = fail(store, CUSTMEM_NOT_A_DATABASE, "path", "the file is not an SQLite database");
+  return rc;
+}
+
+/* Without custmem's mark it is another application's, unless it is the torn beginning of a file that a
+** journal says was empty. */
+static int peek_beside_unmarked(custmem *store) {
+  enum undoing undoing;
+  int rc = read_journal(store, &undoing);
+  return rc == CUSTMEM_OK && undoing != EMPTIED ? fail_other_application(store) : rc;
 }
 
 /* Looks at the file's first bytes through SQLite's own descriptor (another one, closed, would drop
@@ -1695,25 +1656,21 @@ static int peek(custmem *store, int is_empty) {
   sqlite3_file *file = NULL;
   sqlite3_int64 size = 0;
   uint32_t application, version;
-  int has_tables, recovered;
+  int has_tables;
   int rc = sqlite3_file_control(store->db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
   if (rc == SQLITE_OK) rc = file->pMethods->xFileSize(file, &size);
   /* SQLite says that a file of one byte has none. */
   if (rc == SQLITE_OK && size == 0 && is_empty) return CUSTMEM_OK;
   if (rc == SQLITE_OK) rc = file->pMethods->xRead(file, header, HEADER_SIZE, 0);
   if (rc != SQLITE_OK && rc != SQLITE_IOERR_SHORT_READ) return fail_sqlite(store, rc);
-  if (rc == SQLITE_IOERR_SHORT_READ || memcmp(header, "SQLite format 3", 16) != 0) {
-    rc = is_recovered(store, &recovered);
-    if (rc == CUSTMEM_OK && !recovered)
-      rc = fail(store, CUSTMEM_NOT_A_DATABASE, "path", "the file is not an SQLite database");
-    return rc;
-  }
+  if (rc == SQLITE_IOERR_SHORT_READ || memcmp(header, "SQLite format 3", 16) != 0)
+    return peek_beside_torn(store);
   application = get_big_endian(header + 68);
   version = get_big_endian(header + 60);
   /* The first page is a leaf (13), or more, with a number of cells: one for each object. */
   has_tables = header[100] != 13 || header[103] != 0 || header[104] != 0;
   if (application == 0 && version == 0 && !has_tables) return CUSTMEM_OK;
-  if (application != APPLICATION_ID) return fail_other_application(store);
+  if (application != APPLICATION_ID) return peek_beside_unmarked(store);
   if (version > SCHEMA_VERSION) return fail_newer(store, version);
   if (get_big_endian(header + 56) != 1)
     return fail(store, CUSTMEM_SCHEMA, "path", "the store is not encoded in UTF-8");
@@ -1999,7 +1956,7 @@ static int use_wal(custmem *store, enum place place) {
   if (place == MEMORY || store->read_only) return CUSTMEM_OK;
   sqlite3_busy_timeout(store->db, 0);
   rc = ask_for_wal(store, &is_wal);
-  for (waited_ms = 0; rc == SQLITE_BUSY && waited_ms < store->busy_timeout_ms;) {
+  for (waited_ms = 0; (rc & 0xff) == SQLITE_BUSY && waited_ms < store->busy_timeout_ms;) {
     waited_ms += sqlite3_sleep(PAUSE_MS);
     rc = ask_for_wal(store, &is_wal);
   }

@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
-#define MAX_ARGUMENTS   8
+#define MAX_ARGUMENTS   16
 #define KILLED          256 /* a status above: the number of the signal */
 
 enum status { DONE = 0, REFUSED = 1, USAGE = 2, INPUT_OUTPUT = 3 };
@@ -129,9 +129,26 @@ static int run(const char *a, const char *b, const char *c) {
   return run_to(TO_FILE, a, b, c, NULL);
 }
 
+/* An audit command, on a store, for an instructor. */
+static int run_audit_to(
+  enum output output,
+  const char *which,
+  const char *store,
+  const char *instructor
+) {
+  const char *words[] = {ran.shell, "audit", which, store, "--instructor", instructor, NULL};
+  mkdir(scratch("cwd"), 0700);
+  return run_in(scratch("cwd"), output, words);
+}
+
+static int run_audit(const char *which, const char *store, const char *instructor) {
+  return run_audit_to(TO_FILE, which, store, instructor);
+}
+
 static int run_verify(const char *store, const char *instructor, const custmem_head *anchor) {
   char count[32];
-  const char *words[] = {ran.shell, "verify", store, instructor, count, anchor->hash, NULL};
+  const char *words[] = {ran.shell,    "audit",        "verify",   store, count,
+                         anchor->hash, "--instructor", instructor, NULL};
   snprintf(count, sizeof count, "%lld", (long long)anchor->count);
   return run_in(scratch("."), TO_FILE, words);
 }
@@ -397,11 +414,11 @@ TEST(nothing_is_suggested_that_is_not_near) {
 /* ---- Check, verify, audit ------------------------------------------------------------------ */
 
 TEST(a_store_that_is_not_there_is_refused_and_not_made) {
-  static const char *const READERS[] = {"check", "audit", "verify"};
+  static const char *const READERS[] = {"check", "export", "verify"};
   const char *path = scratch("absent.db");
   size_t i;
   for (i = 0; i < COUNT_OF(READERS); i++) {
-    CHECK_INT(run(READERS[i], path, i > 0 ? "anna" : NULL), REFUSED);
+    CHECK_INT(i == 0 ? run("check", path, NULL) : run_audit(READERS[i], path, "anna"), REFUSED);
     CHECK_TEXT(ran.out, "");
     CHECK_HAS(ran.err, "custmem: CUSTMEM_NO_PATH: ");
     CHECK_INT(test_file_size(path), -1);
@@ -424,7 +441,7 @@ TEST(what_is_no_store_is_refused_by_its_name) {
   db = test_plain(scratch("other.db"));
   CHECK_INT(test_sql(db, "CREATE TABLE t (a); PRAGMA application_id = 7"), SQLITE_OK);
   sqlite3_close(db);
-  CHECK_INT(run("audit", scratch("other.db"), "anna"), REFUSED);
+  CHECK_INT(run_audit("export", scratch("other.db"), "anna"), REFUSED);
   CHECK_HAS(ran.err, "CUSTMEM_OTHER_APPLICATION");
   CHECK_TEXT(ran.out, "");
 }
@@ -455,16 +472,16 @@ TEST(verify_prints_the_head_as_it_is) {
   CHECK_INT(custmem_audit_head(store, "anna", &head), CUSTMEM_OK);
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
   snprintf(line, sizeof line, "%lld %s", (long long)head.count, head.hash);
-  CHECK_INT(run("verify", path, "anna"), DONE);
+  CHECK_INT(run_audit("verify", path, "anna"), DONE);
   CHECK_INT(strncmp(ran.out, "sound\n", 6), 0);
   CHECK_TEXT(line_after(ran.out, "events  "), "70");
   CHECK_TEXT(line_after(ran.out, "links   "), "24");
   CHECK_TEXT(line_after(ran.out, "head    "), line);
   CHECK_TEXT(ran.err, "");
   CHECK(test_file_hash(path) == bytes);
-  CHECK_INT(run("verify", path, "nobody"), DONE);
+  CHECK_INT(run_audit("verify", path, "nobody"), DONE);
   CHECK_TEXT(line_after(ran.out, "events  "), "0");
-  CHECK_INT(run("verify", path, ""), REFUSED);
+  CHECK_INT(run_audit("verify", path, ""), REFUSED);
   CHECK_HAS(ran.err, "CUSTMEM_NO_INSTRUCTOR");
 }
 
@@ -498,11 +515,11 @@ TEST(a_changed_event_is_named_by_check_and_verify) {
   CHECK_TEXT(ran.out, "");
   CHECK_HAS(ran.err, "custmem: CUSTMEM_BROKEN: ");
   CHECK_HAS(ran.err, "custmem: the first fault is at instructor anna, event 7, a2\n");
-  CHECK_INT(run("verify", path, "anna"), REFUSED);
+  CHECK_INT(run_audit("verify", path, "anna"), REFUSED);
   CHECK_TEXT(ran.out, "");
   CHECK_HAS(ran.err, "custmem: CUSTMEM_BROKEN: ");
   CHECK_HAS(ran.err, "custmem: the first fault is at instructor anna, event 7, a2\n");
-  CHECK_INT(run("verify", path, "ben"), DONE);
+  CHECK_INT(run_audit("verify", path, "ben"), DONE);
   CHECK_TEXT(ran.err, "");
 }
 
@@ -516,7 +533,7 @@ TEST(a_changed_link_is_named_by_check_and_verify) {
   CHECK_INT(run("check", path, NULL), REFUSED);
   CHECK_HAS(ran.err, "CUSTMEM_BROKEN");
   CHECK_HAS(ran.err, ", a3\n");
-  CHECK_INT(run("verify", path, "anna"), REFUSED);
+  CHECK_INT(run_audit("verify", path, "anna"), REFUSED);
   CHECK_HAS(ran.err, ", a3\n");
 }
 
@@ -527,7 +544,7 @@ TEST(an_event_that_is_not_text_is_not_exported) {
     "UPDATE audit_events SET reason = CAST(x'41ff9b42' AS TEXT)"
     " WHERE instructor_id = 'anna' AND seq = 3"
   );
-  CHECK_INT(run("audit", path, "anna"), REFUSED);
+  CHECK_INT(run_audit("export", path, "anna"), REFUSED);
   CHECK(is_harmless(ran.out, ran.out_size));
   CHECK_HAS(ran.err, "event 3 holds text that is not UTF-8");
   CHECK_HAS(ran.out, "\"seq\":2,");
@@ -576,7 +593,7 @@ TEST(audit_exports_exactly_what_audit_read_gives) {
   CHECK_INT(custmem_audit_read(store, "anna", 0, events, COUNT_OF(events), &count), CUSTMEM_OK);
   CHECK_INT(count, STORE_EVENTS);
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
-  CHECK_INT(run("audit", path, "anna"), DONE);
+  CHECK_INT(run_audit("export", path, "anna"), DONE);
   CHECK_TEXT(ran.err, "");
   CHECK(is_harmless(ran.out, ran.out_size));
   line = strtok(ran.out, "\n");
@@ -597,8 +614,8 @@ TEST(audit_of_an_instructor_without_events_is_the_first_line) {
   const char *path = make_store("empty_trail.db");
   sqlite3 *db = test_plain(":memory:");
   CHECK_INT(
-    run(
-      "audit", path,
+    run_audit(
+      "export", path,
       "no\xe2\x80\xa8"
       "body"
     ),
@@ -617,19 +634,23 @@ TEST(audit_of_an_instructor_without_events_is_the_first_line) {
 
 TEST(output_that_cannot_be_written_is_status_3_or_a_quiet_end) {
   const char *path = make_store("unwritten.db");
-  static const char *const COMMAND[] = {"version", "help", "check", "audit", "demo"};
-  size_t i;
-  for (i = 0; i < COUNT_OF(COMMAND); i++) {
-    const char *a = i < 2 ? NULL : i == 4 ? ran.stream : path, *b = i == 3 ? "anna" : NULL;
-    CHECK_INT(run_to(TO_CLOSED, COMMAND[i], a, b, NULL), INPUT_OUTPUT);
+  const char *const commands[][6] = {
+    {"version"}, {"help"}, {"man"}, {"completion", "bash"}, {"check", path},
+    {"audit", "export", path, "--instructor", "anna"}, {"demo", ran.stream}};
+  size_t i, j;
+  for (i = 0; i < COUNT_OF(commands); i++) {
+    const char *words[8] = {ran.shell};
+    for (j = 0; j < COUNT_OF(commands[i]); j++)
+      words[j + 1] = commands[i][j];
+    CHECK_INT(run_in(scratch("cwd"), TO_CLOSED, words), INPUT_OUTPUT);
     CHECK_HAS(ran.err, "custmem: cannot write the output: ");
     if (access("/dev/full", W_OK) == 0) {
-      CHECK_INT(run_to(TO_FULL, COMMAND[i], a, b, NULL), INPUT_OUTPUT);
+      CHECK_INT(run_in(scratch("cwd"), TO_FULL, words), INPUT_OUTPUT);
       CHECK_HAS(ran.err, "custmem: cannot write the output: ");
     }
-    CHECK_INT(run_to(TO_BROKEN_PIPE, COMMAND[i], a, b, NULL), KILLED + SIGPIPE);
+    CHECK_INT(run_in(scratch("cwd"), TO_BROKEN_PIPE, words), KILLED + SIGPIPE);
     CHECK_TEXT(ran.err, "");
-    CHECK_INT(run_to(TO_BROKEN_PIPE_IGNORED, COMMAND[i], a, b, NULL), INPUT_OUTPUT);
+    CHECK_INT(run_in(scratch("cwd"), TO_BROKEN_PIPE_IGNORED, words), INPUT_OUTPUT);
     CHECK_TEXT(ran.err, "");
   }
   CHECK_INT(run("check", path, NULL), DONE);

@@ -2940,7 +2940,7 @@ int custmem_customer_create(
 ) {
   custmem_customer row;
   char key[CUSTMEM_IDENTIFIER_MAX + 1];
-  customer_asked asked;
+  customer_asked asked = {NO_TEXT, NO_TEXT, NO_TEXT};
   text actor_id, checked_display;
   int found = 0, rc;
   memset(&row, 0, sizeof row);
@@ -3037,7 +3037,7 @@ int custmem_customer_find(
   custmem_customer *customer
 ) {
   char key[CUSTMEM_IDENTIFIER_MAX + 1];
-  customer_asked asked;
+  customer_asked asked = {NO_TEXT, NO_TEXT, NO_TEXT};
   int found = 0, rc;
   if (customer != NULL) memset(customer, 0, sizeof *customer);
   rc = enter(store);

@@ -150,6 +150,11 @@ bench-peers:
 	@$(MAKE) -s $(BUILD)/bench-peers $(BUILD)/custmem_os.o
 	$(BUILD)/bench-peers $(BENCH_RUN)
 
+## make bench-record  measure all that bench/README.md shows, and put it there (ten minutes)
+.PHONY: bench-record
+bench-record:
+	@BUILD=$(BUILD) CC='$(CC)' sh bench/record.sh
+
 # ---- Keeping the parts equal ----
 
 ## make schema       put schema.sql into custmem.c

@@ -52,7 +52,8 @@ options_of() { # what is taken out, what is added
 }
 
 # The objects that all share.
-sources=$(ls bench/*.c | grep -v 'with_lmdb\|with_postgres')
+sources='bench/bench.c bench/beyond.c bench/data.c bench/harness.c bench/report.c bench/sha256.c
+  bench/with_custmem.c bench/with_sqlite.c'
 $CC -O2 -g -std=c11 -c custmem.c -o "$directory/custmem.o"
 
 candidates | while IFS='|' read -r name compiler flags without with; do
@@ -61,12 +62,12 @@ candidates | while IFS='|' read -r name compiler flags without with; do
     cp "$directory/present.o" "$directory/$name.o"
   else
     build="$compiler $flags $(options_of "$without" "$with")"
-    [ -f "$directory/$name.o" ] && [ "$build" = "$(cat "$directory/$name.built" 2> /dev/null)" ] || {
+    if [ "$build" != "$(cat "$directory/$name.built" 2> /dev/null)" ]; then
       echo "building $name" >&2
       # shellcheck disable=SC2086
-      nice $build -c sqlite3.c -o "$directory/$name.o"
+      $build -c sqlite3.c -o "$directory/$name.o"
       printf '%s\n' "$build" > "$directory/$name.built"
-    }
+    fi
   fi
   # shellcheck disable=SC2086
   $CC -O2 -g -std=c11 -I. $sources "$directory/custmem.o" "$directory/$name.o" -lpthread -lm \

@@ -113,14 +113,14 @@ $(TESTS): %: $(PROGRAM) $(BUILD)/%
 	@CUSTMEM_SHELL=./$(PROGRAM) $(BUILD)/$@
 
 # ---- Benchmark ----
-# bench/README.md has the method and the last results. BENCH_QUICK=1: smaller; BENCH_RECORD=1: the
-# results go into bench/, not build/.
+# bench/README.md has the method and the last results. BENCH_QUICK=1: smaller; BENCH_EFFORT=2: twice as
+# many rounds; BENCH_RECORD=1: the results go into bench/, not build/.
 
 PEERS      = bench/with_lmdb.c bench/with_postgres.c
 BENCH_C    = $(filter-out $(PEERS),$(wildcard bench/*.c))
 BENCH_SAYS = '-DBENCH_FLAGS="$(strip $(CFLAGS))"' '-DBENCH_SQLITE_FLAGS="$(strip $(SQLITE_FLAGS))"'
 BENCH_LINK = $(CC) $(CFLAGS) $(OURS) $(BENCH_SAYS) $(LDFLAGS) $(filter %.c %.o,$^)
-BENCH_RUN  = $(if $(BENCH_QUICK),--quick) --object $(BUILD)/custmem_os.o \
+BENCH_RUN  = $(if $(BENCH_QUICK),--quick) $(if $(BENCH_EFFORT),--effort $(BENCH_EFFORT)) --object $(BUILD)/custmem_os.o \
   --bare-object $(BUILD)/custmem_bare.o \
   $(if $(BENCH_RECORD),--json bench/results.json --svg bench/results.svg --readme bench/README.md,\
   --json $(BUILD)/bench.json --svg $(BUILD)/bench.svg)

@@ -30,8 +30,8 @@ if [ "${1:-}" = --ten-million ]; then
   exit
 fi
 
-make -s BENCH_RECORD=1 bench-peers
+make -s BENCH_RECORD=1 BENCH_EFFORT="${BENCH_EFFORT:-0.6}" bench-peers
 sh bench/instructions.sh --record "$build/bench-peers"
-sh bench/options.sh --record "$build/options"
+sh bench/options.sh --record "$build/options" 4
 "$build/options/bench-mmap" --effort 0.5 --tsv "$scratch/tsv" 'page caches'
 table_of "$scratch/tsv" | "$build/bench-peers" --splice bench/README.md mapped

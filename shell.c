@@ -542,17 +542,12 @@ static void bind_text(sqlite3_stmt *stmt, int parameter, const char *text) {
   sqlite3_bind_text(stmt, parameter, text, -1, SQLITE_STATIC);
 }
 
-/* Prints the JSON that the statement makes of what is bound to it. 0, and nothing is printed, where
-** that is not UTF-8: then it is not JSON, and bytes are neither changed nor left out. */
-static int put_json_row(sqlite3_stmt *stmt) {
-  int rc = sqlite3_step(stmt), size, good;
-  const char *json = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(stmt, 0) : NULL;
+/* Prints the JSON that the statement makes of what is bound to it. */
+static void put_json_row(sqlite3_stmt *stmt) {
+  int rc = sqlite3_step(stmt);
   need(rc == SQLITE_ROW ? stmt : NULL);
-  size = sqlite3_column_bytes(stmt, 0);
-  good = is_utf8(json, (size_t)size);
-  if (good) put_json(json, size);
+  put_json((const char *)sqlite3_column_text(stmt, 0), sqlite3_column_bytes(stmt, 0));
   sqlite3_reset(stmt);
-  return good;
 }
 
 /* A flat object of strings, as a line of it is read.
@@ -688,7 +683,6 @@ struct listing {
   int next; /* the field that the next value is for */
   enum layout layout;
   int shows_each; /* a row is printed as soon as it is complete */
-  int is_broken;  /* a row was left out: text in it is not UTF-8, so it cannot be JSON */
   sqlite3 *db;    /* JSON; NULL for people */
   sqlite3_stmt *stmt;
   struct table table;
@@ -772,7 +766,7 @@ static void show_each_row(struct listing *listing) {
 static void end_row(struct listing *listing) {
   listing->next = 0;
   if (listing->db != NULL)
-    listing->is_broken |= !put_json_row(listing->stmt);
+    put_json_row(listing->stmt);
   else if (listing->shows_each || listing->table.count > ROWS_AT_ONCE * listing->table.columns)
     put_rows(&listing->table, 0);
   if (listing->shows_each && fflush(stdout) != 0 && output_error == 0) output_error = errno;
@@ -787,13 +781,16 @@ static void show_value(struct listing *listing, const struct field *field, const
   if (listing->layout == AS_TABLE && is_in_table(field)) add_cell(&listing->table, "%s", text);
 }
 
+/* Text that is not UTF-8, as a path may be, is spelled out: JSON has no other way to say it. */
 static void give_text(struct listing *listing, const char *text) {
   const struct field *field = &listing->fields[listing->next++];
   assert(field->kind == IS_TEXT || field->kind == IS_OPTIONAL || field->kind == IS_BADGE);
-  if (listing->db == NULL)
+  if (listing->db == NULL) {
     show_value(listing, field, text);
-  else if (field->name != NULL)
-    sqlite3_bind_text(listing->stmt, listing->next, text, -1, SQLITE_TRANSIENT);
+  } else if (field->name != NULL) {
+    char *spelled = spell(text, (int64_t)strlen(text), is_no_text);
+    sqlite3_bind_text(listing->stmt, listing->next, spelled, -1, sqlite3_free);
+  }
   if (listing->next == listing->count) end_row(listing);
 }
 
@@ -3110,14 +3107,6 @@ static const char BAD_LINE[] = "BAD_LINE";
     "message", IS_OPTIONAL, "message", INT_MAX, "why it was refused"                           \
   }
 
-/* A message may hold what was on the line, and that need not be text. */
-static void give_error(struct listing *listing, const char *error, const char *message) {
-  char *text = spell(message, (int64_t)strlen(message), is_no_text);
-  give_text(listing, error);
-  give_text(listing, text);
-  sqlite3_free(text);
-}
-
 /* ---- Commands: identifiers and customers --------------------------------------------------- */
 
 static const struct field NORMALIZE_FIELDS[] = {
@@ -3138,15 +3127,12 @@ static void give_key(
   const char *refusal,
   const char *message
 ) {
-  char *raw_text = spell(raw, (int64_t)strlen(raw), is_no_text);
-  char *channel_text = spell(channel, (int64_t)strlen(channel), is_no_text);
   give_number(listing, line);
-  give_text(listing, channel_text);
-  give_text(listing, raw_text);
+  give_text(listing, channel);
+  give_text(listing, raw);
   give_text(listing, key);
-  give_error(listing, refusal, message);
-  sqlite3_free(raw_text);
-  sqlite3_free(channel_text);
+  give_text(listing, refusal);
+  give_text(listing, message);
 }
 
 static int normalize_line(void *ctx, const char *line, size_t size, int number) {
@@ -3272,7 +3258,8 @@ static void give_created(
   give_number(listing, line);
   give_text(listing, result);
   give_customer(listing, customer);
-  give_error(listing, error, message);
+  give_text(listing, error);
+  give_text(listing, message);
 }
 
 /* Each line is a transaction of its own: done and reported, or refused and reported. */
@@ -3447,13 +3434,11 @@ static int resolve_one(struct stream *stream, int line, const custmem_query *que
     stream->store, stream->request->options[OPT_INSTRUCTOR], query->conversation_id,
     query->channel, query->raw_identifier, query->raw_size, &found
   );
-  char *id = spell(query->conversation_id, (int64_t)strlen(query->conversation_id), is_no_text);
-  give_resolution(&stream->listing, line, id, rc == CUSTMEM_OK ? &found : NULL);
-  give_error(
-    &stream->listing, rc == CUSTMEM_OK ? "" : custmem_code_name(rc),
-    rc == CUSTMEM_OK ? "" : custmem_errmsg(stream->store)
+  give_resolution(
+    &stream->listing, line, query->conversation_id, rc == CUSTMEM_OK ? &found : NULL
   );
-  sqlite3_free(id);
+  give_text(&stream->listing, rc == CUSTMEM_OK ? "" : custmem_code_name(rc));
+  give_text(&stream->listing, rc == CUSTMEM_OK ? "" : custmem_errmsg(stream->store));
   return rc == CUSTMEM_OK || refuse_line(stream, rc);
 }
 
@@ -3517,7 +3502,8 @@ static int resolve_line(void *ctx, const char *line, size_t size, int number) {
     goes_on = resolve_one(stream, number, &query);
   } else {
     give_resolution(&stream->listing, number, "", NULL);
-    give_error(&stream->listing, BAD_LINE, object.message);
+    give_text(&stream->listing, BAD_LINE);
+    give_text(&stream->listing, object.message);
     goes_on = refuse_line(stream, CUSTMEM_BAD_TEXT);
   }
   free_values(&object);
@@ -3541,7 +3527,8 @@ static int run_resolve(const struct request *request, custmem *store) {
   if (rc != CUSTMEM_OK) return refused(store, rc);
   open_listing(&listing, request, AS_RECORD);
   give_resolution(&listing, 0, request->argv[1], &found);
-  give_error(&listing, "", "");
+  give_text(&listing, "");
+  give_text(&listing, "");
   close_listing(&listing);
   return DONE;
 }
@@ -3821,10 +3808,7 @@ static int run_history(const struct request *request, custmem *store) {
     if (count > 0) after = events[count - 1].seq;
   } while (rc == CUSTMEM_OK && count == PAGE_SIZE && output_error == 0);
   close_listing(&listing);
-  if (rc == CUSTMEM_OK && listing.is_broken)
-    complain("events that hold text that is not UTF-8 were left out: see audit verify");
-  if (rc != CUSTMEM_OK) return refused(store, rc);
-  return listing.is_broken ? REFUSED : DONE;
+  return rc == CUSTMEM_OK ? DONE : refused(store, rc);
 }
 
 static const struct field TRAIL_FIELDS[] = {
@@ -3881,13 +3865,8 @@ static int put_trail(
     int rc = custmem_audit_read(store, instructor, after, events, PAGE_SIZE, &count);
     if (rc != CUSTMEM_OK) return refused(store, rc);
     if (count == 0) return DONE;
-    for (i = 0; i < count && events[i].seq <= head->count; i++) {
-      after = events[i].seq;
+    for (i = 0; i < count && events[i].seq <= head->count; i++)
       give_event(listing, store, &events[i]);
-      if (!listing->is_broken) continue;
-      complain("event %lld holds text that is not UTF-8: see audit verify", (long long)after);
-      return REFUSED;
-    }
     after = events[count - 1].seq;
   }
   return DONE;
@@ -4858,7 +4837,7 @@ static void put_zsh_completion(void) {
       "_custmem() {\n"
       "  local command=$words[2] flags= places= i\n"
       "  local -i first=3 place=1\n"
-      "  local -a names\n"
+      "  local -a names wanted\n"
       "  if (( CURRENT == 2 )); then\n"
       "    names=(\n");
   put_described(NULL, "      ");
@@ -4883,6 +4862,7 @@ static void put_zsh_completion(void) {
       "  case $command in\n");
   put_cases("    ");
   put("  esac\n"
+      "  wanted=(${=places})\n"
       "  case $words[CURRENT-1] in\n    ");
   put_value_pattern();
   put(") return ;;\n"
@@ -4900,7 +4880,7 @@ static void put_zsh_completion(void) {
       "      *) (( place++ )) ;;\n"
       "    esac\n"
       "  done\n"
-      "  case ${${=places}[place]} in\n");
+      "  case $wanted[place] in\n");
   put_kinds("_files", "compadd -- ", "");
   put("  esac\n"
       "}\n"

@@ -107,6 +107,13 @@ test: $(PROGRAM) $(TESTS:%=$(BUILD)/%)
 fuzz:
 	BUILD=$(BUILD) sh test/fuzz.sh 60
 
+# ---- Fault campaigns: test/README.md has what each shows, and the last results ----
+
+## make test-faults  every campaign at its full size, and under the sanitizers (a quarter of an hour)
+.PHONY: test-faults
+test-faults:
+	@BUILD=$(BUILD) sh test/campaigns.sh
+
 ## make test_audit   build and run one test file (any of test/test_*.c)
 .PHONY: $(TESTS)
 $(TESTS): %: $(PROGRAM) $(BUILD)/%

@@ -512,6 +512,14 @@ class Runner:
         self.base = '/dev/shm' if os.path.isdir('/dev/shm') else self.build.directory
         self.number = 0
         self.lock = threading.Lock()
+        self.groups = set()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self.stop)
+
+    def stop(self, *_):
+        for group in list(self.groups):
+            os.killpg(group, signal.SIGKILL)
+        os._exit(1)
 
     def run(self, program, names, library, cpu_seconds, extra=None):
         """Tests of one program, in a scratch directory of their own, until they end or a check fails."""
@@ -527,9 +535,11 @@ class Runner:
         child = subprocess.Popen(['sh', '-c', limits, 'sh', self.build.path(program), *names], cwd=ROOT,
                                  env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                  stderr=subprocess.STDOUT, start_new_session=True)
+        self.groups.add(child.pid)
         try:
             why = self.watch(child, begun + 10 * cpu_seconds + WAIT_SECONDS)
         finally:
+            self.groups.discard(child.pid)
             try:
                 os.killpg(child.pid, signal.SIGKILL)
             except ProcessLookupError:
@@ -625,6 +635,7 @@ class Campaign:
         self.spend = spend
         self.source, self.build, self.runner, self.suite = source, build, runner, suite
         self.kills = collections.defaultdict(collections.Counter)
+        self.all_kills = collections.Counter()
         self.original = build.optimised('custmem.c', build.library)
         self.counted = set().union(*suite.reaches.values())
         self.code_lines = self.counted | self.unreached()
@@ -652,7 +663,8 @@ class Campaign:
         tests = [t for t in self.suite.seconds if not lines or self.suite.reaches[t] & lines]
         with self.lock:
             kills = dict(self.kills[mutant.function])
-        return sorted(tests, key=lambda t: (self.suite.seconds[t] + 0.01) / (1 + 3 * kills.get(t, 0)))
+        return sorted(tests, key=lambda t: (self.suite.seconds[t] + 0.01) /
+                      (1 + 5 * kills.get(t, 0) + self.all_kills[t] / 20))
 
     def lines_of(self, mutant):
         """The counted lines that the mutant changes, or the nearest one of its statement; none for a table."""
@@ -700,8 +712,7 @@ class Campaign:
             outcome = self.runner.run(program, names, folder, 1 + 4 * seconds)
             spent += outcome.seconds
             if not outcome.passed:
-                self.note(mutant, program, names, outcome.why)
-                return 'killed', f'{program}: {outcome.why}'
+                return 'killed', ' '.join(self.note(mutant, program, names, outcome.why))
         if not is_new and self.build.optimised(changed, folder) == self.original:
             return 'equivalent', ''
         return 'alive', ''
@@ -719,10 +730,14 @@ class Campaign:
     def note(self, mutant, program, names, why):
         """Remembers the test that killed: in a group it is the one that the failure names, if it does."""
         said = re.search(r': (\w+)$', why)
-        name = said.group(1) if said and said.group(1) in names else names[0] if len(names) == 1 else None
+        name = said.group(1) if said and said.group(1) in names else names[0]
+        self.credit(mutant.function, (program, name))
+        return program, name
+
+    def credit(self, function, test):
         with self.lock:
-            if name:
-                self.kills[mutant.function][(program, name)] += 1
+            self.kills[function][test] += 1
+            self.all_kills[test] += 1
 
 
 class History:
@@ -730,13 +745,16 @@ class History:
 
     def __init__(self, path, source):
         self.path, self.source, self.verdicts = path, source, {}
-        self.bounds = {}
+        self.bounds, self.killers = {}, []
         for token, function in zip(source.tokens, source.function_of):
             first, _ = self.bounds.get(function, (token.at, token.end))
             self.bounds[function] = (first, token.end)
         if os.path.exists(path):
             with open(path, encoding='utf-8') as file:
-                self.verdicts = dict(json.loads(line) for line in file)
+                for key, verdict, function, by in (json.loads(line) for line in file):
+                    self.verdicts[key] = verdict
+                    if verdict == 'killed':
+                        self.killers.append((function, tuple(by.split())))
 
     def key(self, mutant):
         first, last = self.bounds[mutant.function]
@@ -749,9 +767,9 @@ class History:
     def verdict(self, mutant):
         return self.verdicts.get(self.key(mutant))
 
-    def add(self, mutant, verdict):
+    def add(self, mutant, verdict, by):
         with open(self.path, 'a', encoding='utf-8') as file:
-            file.write(json.dumps([self.key(mutant), verdict]) + '\n')
+            file.write(json.dumps([self.key(mutant), verdict, mutant.function, by]) + '\n')
 
 
 # ---- Reasons and report ------------------------------------------------------------------------------
@@ -869,6 +887,9 @@ def main():
     campaign = Campaign(source, build, runner, suite, options.spend)
     reasons = read_reasons()
     history = History(build.path('history.jsonl'), source)
+    for function, test in history.killers:
+        if test in suite.seconds:
+            campaign.credit(function, test)
     results, waiting = [], []
     for number, mutant in enumerate(chosen):
         if key_of(source, mutant) in reasons and not options.listed:
@@ -883,7 +904,7 @@ def main():
         for future in concurrent.futures.as_completed(futures):
             mutant, verdict, by, seconds = future.result()
             results.append((mutant, verdict, by, seconds))
-            history.add(mutant, verdict)
+            history.add(mutant, verdict, by)
             if options.verbose or verdict == 'alive':
                 print(f'{verdict} {seconds:.1f} s line {mutant.line} {" | ".join(key_of(source, mutant))} {by}',
                       flush=True)

@@ -4,9 +4,9 @@
 -- Roll the migration back: sed -n 's/^--rollback //p' schema.sql | sqlite3 -bail store.db
 --   (it removes every customer, link and audit event: back the store up first)
 --
--- custmem.c carries this text, a paragraph (up to an empty line) to a string, and refuses a
--- file whose tables, indexes and triggers are not these to the letter. So a change here is a
--- new schema version, with its own migration.
+-- custmem.c carries these statements, a paragraph (up to an empty line) to a string, and refuses
+-- a file whose tables, indexes and triggers are not these to the letter, comments inside of them
+-- included. So a change there is a new schema version, with its own migration.
 --
 -- Times are Unix milliseconds, UTC. Sizes are bytes of UTF-8. Ids of instructors and
 -- conversations are the host's; ids of customers are UUIDv7, made by custmem.

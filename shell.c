@@ -1,35 +1,44 @@
 /* SPDX-License-Identifier: MIT
 **
-** The command-line program `custmem`: looks into a store, and tells the whole story on a stream of
-** WhatsApp webhooks. The parts, each standing only on those before it:
+** The command-line program `custmem`: the everyday use of a store, and the whole story told on a
+** stream of WhatsApp webhooks. The parts, each standing only on those before it:
 **
 **   Text       UTF-8, what may be shown of it, and how wide a terminal shows it
 **   Output     paragraphs, lines, tables and JSON: nothing is printed but through these
 **   Trouble    messages on standard error, and the exit status that goes with each
 **   JSON       SQLite's JSON functions, on a connection in memory
-**   Check, verify, audit
-**   Stream     reads webhooks, and keeps conversations as a host of custmem would
+**   Listing    results by fields: a table or a record for people, JSON lines for programs
+**   Request    what was typed: options, arguments, who acts
+**   Long work  progress on a terminal, and the interrupt
+**   Stream     reads lines and webhooks, and keeps conversations as a host of custmem would
 **   Demo       the story, a function a chapter
-**   Commands   the one table: name, function, usage, help with an example; and main
+**   Inbox      the conversations of a stream with what custmem answers; the badge page
+**   Commands   a function each: the store, identifiers and customers, resolution, links, audit
+**   Table      the one table of commands; usage, help, completion and the man page come from it
 **
 ** Data goes to standard output and words about trouble to standard error. The exit status is
 ** always one of enum status.
 */
 
-/* POSIX: mkdtemp, wcwidth, gmtime_r, fcntl. */
+/* POSIX: mkdtemp, wcwidth, localtime_r, sigaction. */
 #define _XOPEN_SOURCE 700
 
 #include "custmem.h"
 #include "sqlite3.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <langinfo.h>
+#include <limits.h>
 #include <locale.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 #include <wchar.h>
@@ -40,7 +49,7 @@ enum status {
   DONE = 0,
   REFUSED = 1, /* the store refused, or a step of the demo did not come out as told */
   USAGE = 2,
-  INPUT_OUTPUT = 3 /* input cannot be read or used, output cannot be written */
+  INPUT_OUTPUT = 3 /* input cannot be read or used, output or the store cannot be written */
 };
 
 /* As it was typed, so that the examples in the help can be pasted. */
@@ -108,27 +117,37 @@ static int is_unsafe(int32_t code) {
   return in_ranges(code, ranges, COUNT_OF(ranges));
 }
 
-/* A copy of a text in which everything unsafe is spelled out, as in C. To be freed. */
-static char *clean(const char *text, int64_t size) {
+/* Bytes that are no UTF-8, and NUL. */
+static int is_no_text(int32_t code) {
+  return code <= 0;
+}
+
+/* A copy of a text in which some code points are spelled out, as in C. To be freed. */
+static char *spell(const char *text, int64_t size, int (*is_spelled)(int32_t code)) {
   const char *end = text + size;
   sqlite3_str *out = need(sqlite3_str_new(NULL));
-  char *cleaned;
+  char *spelled;
   int failed;
   while (text < end) {
     const char *from = text;
     int32_t code = next_code(&text, end);
-    if (code == '\n' || code == '\t' || code == '\r')
-      sqlite3_str_appendf(out, "\\%c", code == '\n' ? 'n' : code == '\t' ? 't' : 'r');
-    else if (code < 0 || (code < 0x100 && is_unsafe(code)))
-      sqlite3_str_appendf(out, "\\x%02x", code < 0 ? (unsigned char)*from : (unsigned)code);
-    else if (is_unsafe(code))
-      sqlite3_str_appendf(out, code > 0xffff ? "\\U%08x" : "\\u%04x", (unsigned)code);
-    else
+    if (code >= 0 && !is_spelled(code))
       sqlite3_str_append(out, from, (int)(text - from));
+    else if (code == '\n' || code == '\t' || code == '\r')
+      sqlite3_str_appendf(out, "\\%c", code == '\n' ? 'n' : code == '\t' ? 't' : 'r');
+    else if (code < 0x100)
+      sqlite3_str_appendf(out, "\\x%02x", code < 0 ? (unsigned char)*from : (unsigned)code);
+    else
+      sqlite3_str_appendf(out, code > 0xffff ? "\\U%08x" : "\\u%04x", (unsigned)code);
   }
   failed = sqlite3_str_errcode(out) != SQLITE_OK;
-  cleaned = sqlite3_str_finish(out); /* NULL for an empty text, too */
-  return need(cleaned != NULL || failed ? cleaned : sqlite3_mprintf(""));
+  spelled = sqlite3_str_finish(out); /* NULL for an empty text, too */
+  return need(spelled != NULL || failed ? spelled : sqlite3_mprintf(""));
+}
+
+/* A copy that may be shown: everything unsafe is spelled out. To be freed. */
+static char *clean(const char *text, int64_t size) {
+  return spell(text, size, is_unsafe);
 }
 
 /* Adds to a list in words: "one, two". */
@@ -223,12 +242,21 @@ static int is_right_to_left(const char *text) {
 /* ---- Output -------------------------------------------------------------------------------- */
 
 #define PAGE_WIDTH  96
-#define MAX_COLUMNS 8
+#define MAX_COLUMNS 12
 
 /* The error of the first write that failed; 0 while none has. */
 static int output_error;
 
 static int after_empty_line = 1;
+
+/* Colours are for people: at a terminal, and unless they have said that they want none. */
+static int use_colour;
+
+static int may_use_colour(void) {
+  const char *none = getenv("NO_COLOR"), *terminal = getenv("TERM");
+  return isatty(STDOUT_FILENO) && (none == NULL || none[0] == '\0') &&
+         (terminal == NULL || strcmp(terminal, "dumb") != 0);
+}
 
 /* Takes text that is already clean. */
 static void put(const char *text) {
@@ -304,13 +332,17 @@ static void put_heading(const char *title) {
   put_empty_line();
 }
 
-/* A table: its first row is the heading. Cells are cleaned, and cut to the limit of their column. */
+/* A table: its first row is the heading. Cells are cleaned, and cut to the limit of their column.
+** A table may be printed in parts: a later part can only make the columns wider. */
 struct table {
   int columns;
   int limits[MAX_COLUMNS];
   char **cells;
   int count;
   int capacity;
+  int widths[MAX_COLUMNS];
+  int is_headed;    /* its heading has been printed, or it has none */
+  int badge_column; /* the one whose cells are badges' labels, from 1; 0 for none */
 };
 
 static void add_cell(struct table *table, const char *format, ...) {
@@ -334,51 +366,84 @@ static void add_heads(struct table *table, const char *const *heads, size_t coun
     add_cell(table, "%s", heads[i]);
 }
 
+/* How a cell stands out on a terminal: headings are bold, badges have a colour each, none of which
+** says good or bad. */
+static const char *style_of(const struct table *table, int is_heading, int cell) {
+  static const char *const BADGES[] = {
+    [CUSTMEM_BADGE_UNLINKED] = "2", [CUSTMEM_BADGE_NEW] = "35", [CUSTMEM_BADGE_KNOWN] = "34"};
+  int is_badge = cell % table->columns + 1 == table->badge_column, i;
+  if (!use_colour) return NULL;
+  if (is_heading) return "1";
+  for (i = 0; is_badge && i < (int)COUNT_OF(BADGES); i++)
+    if (strcmp(table->cells[cell], custmem_badge_label(i)) == 0) return BADGES[i];
+  return NULL;
+}
+
+static void put_cell(const char *cell, const char *style) {
+  if (style != NULL) {
+    put("\x1b[");
+    put(style);
+    put("m");
+  }
+  put(cell);
+  if (style != NULL) put("\x1b[0m");
+  if (is_right_to_left(cell)) put(LEFT_TO_RIGHT_MARK);
+}
+
 /* Space is put before a cell and not after it: no line ends in spaces. */
-static void put_row(const struct table *table, int row, const int *widths, int indent) {
+static void put_row(const struct table *table, int row, int indent) {
+  int is_heading = row == 0 && !table->is_headed;
   int space = indent;
   int column;
   for (column = 0; column < table->columns; column++) {
-    const char *cell = table->cells[row * table->columns + column];
+    int at = row * table->columns + column;
+    const char *cell = table->cells[at];
     if (cell[0] != '\0') {
       put_spaces(space);
       space = 0;
+      put_cell(cell, style_of(table, is_heading, at));
     }
-    put(cell);
-    if (is_right_to_left(cell)) put(LEFT_TO_RIGHT_MARK);
-    space += widths[column] - text_width(cell) + 2;
+    space += table->widths[column] - text_width(cell) + 2;
   }
   put("\n");
 }
 
 /* The line under the heading. */
-static void put_rule(const struct table *table, const int *widths, int indent) {
+static void put_rule(const struct table *table, int indent) {
   int column, dashes;
-  for (column = 0; column < table->columns && widths[column] > 0; column++) {
+  for (column = 0; column < table->columns && table->widths[column] > 0; column++) {
     put_spaces(column > 0 ? 2 : indent);
-    for (dashes = 0; dashes < widths[column]; dashes++)
+    for (dashes = 0; dashes < table->widths[column]; dashes++)
       put("-");
   }
   put("\n");
 }
 
-/* Prints the table and empties it. */
-static void put_table(struct table *table, int indent) {
-  int widths[MAX_COLUMNS] = {0};
+/* Prints the rows that the table has, and takes them out of it. */
+static void put_rows(struct table *table, int indent) {
   int i;
   for (i = 0; i < table->count; i++) {
     int width = text_width(table->cells[i]);
-    if (width > widths[i % table->columns]) widths[i % table->columns] = width;
+    int *widest = &table->widths[i % table->columns];
+    if (width > *widest) *widest = width;
   }
   for (i = 0; i < table->count / table->columns; i++) {
-    put_row(table, i, widths, indent);
-    if (i == 0) put_rule(table, widths, indent);
+    put_row(table, i, indent);
+    if (i > 0 || table->is_headed) continue;
+    put_rule(table, indent);
+    table->is_headed = 1;
   }
   for (i = 0; i < table->count; i++)
     sqlite3_free(table->cells[i]);
+  table->count = 0;
+}
+
+/* Prints the table and empties it. */
+static void put_table(struct table *table, int indent) {
+  put_rows(table, indent);
   sqlite3_free(table->cells);
   table->cells = NULL;
-  table->count = table->capacity = 0;
+  table->capacity = 0;
 }
 
 /* A line of JSON, which is UTF-8. What JSON lets stand inside a string but a terminal obeys is
@@ -420,9 +485,24 @@ static void complain(const char *format, ...) {
   sqlite3_free(text);
 }
 
+/* The exit status that goes with a code: what was refused, and what could not be read or written. */
+static int status_of(int rc) {
+  switch (rc) {
+  case CUSTMEM_OK:
+    return DONE;
+  case CUSTMEM_FULL:
+  case CUSTMEM_IO:
+  case CUSTMEM_NOMEM:
+  case CUSTMEM_UNKNOWN_OUTCOME:
+    return INPUT_OUTPUT;
+  default:
+    return REFUSED;
+  }
+}
+
 static int refused(const custmem *store, int rc) {
   complain("%s: %s", custmem_code_name(rc), custmem_errmsg(store));
-  return REFUSED;
+  return status_of(rc);
 }
 
 /* A store that is only looked at is opened read-only: a mistyped path makes no new one. */
@@ -437,7 +517,7 @@ static int open_store(const char *path, int read_only, custmem **store) {
   rc = custmem_open(path, &options, store);
   if (rc == CUSTMEM_OK) return DONE;
   complain("%s: %s", custmem_code_name(rc), message);
-  return REFUSED;
+  return status_of(rc);
 }
 
 /* ---- JSON ---------------------------------------------------------------------------------- */
@@ -462,182 +542,573 @@ static void bind_text(sqlite3_stmt *stmt, int parameter, const char *text) {
   sqlite3_bind_text(stmt, parameter, text, -1, SQLITE_STATIC);
 }
 
-/* Prints the JSON that the statement makes of what is bound to it. 0, and nothing is printed, where
-** that is not UTF-8: then it is not JSON, and bytes are neither changed nor left out. */
-static int put_json_row(sqlite3_stmt *stmt) {
-  int rc = sqlite3_step(stmt), size, good;
-  const char *json = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(stmt, 0) : NULL;
+/* Prints the JSON that the statement makes of what is bound to it. */
+static void put_json_row(sqlite3_stmt *stmt) {
+  int rc = sqlite3_step(stmt);
   need(rc == SQLITE_ROW ? stmt : NULL);
-  size = sqlite3_column_bytes(stmt, 0);
-  good = is_utf8(json, (size_t)size);
-  if (good) put_json(json, size);
+  put_json((const char *)sqlite3_column_text(stmt, 0), sqlite3_column_bytes(stmt, 0));
   sqlite3_reset(stmt);
-  return good;
 }
 
-/* ---- Check, verify, audit ------------------------------------------------------------------ */
+/* A flat object of strings, as a line of it is read.
+**
+** names     the names that it may have; the first `required` of them it must have
+** values    what they hold, NULL for null and for what is not there; none holds a NUL
+** message   why it could not be read; "" if it could */
+#define MAX_NAMES 4
 
-#define PAGE_OF_EVENTS 64
+struct object {
+  const char *names[MAX_NAMES];
+  int count;
+  int required;
+  char *values[MAX_NAMES];
+  char message[CUSTMEM_MESSAGE_MAX + 1];
+};
 
-/* Says what is wrong, and where, as far as the fault has a place. */
-static int report_fault(const custmem *store, int rc, const custmem_report *report) {
-  sqlite3_str *place = need(sqlite3_str_new(NULL));
-  int status = refused(store, rc);
-  if (report->instructor_id[0] != '\0') note(place, "instructor %s", report->instructor_id);
-  if (report->seq > 0) note(place, "event %lld", (long long)report->seq);
-  if (report->subject[0] != '\0') note(place, "%s", report->subject);
-  if (report->fault != CUSTMEM_FAULT_NONE && sqlite3_str_length(place) > 0)
-    complain("the first fault is at %s", sqlite3_str_value(place));
-  sqlite3_free(sqlite3_str_finish(place));
-  return status;
-}
-
-static int put_check(custmem *store) {
-  custmem_report report;
-  int rc = custmem_check(store, &report);
-  if (rc != CUSTMEM_OK) return report_fault(store, rc, &report);
-  put_line(0, "sound");
-  put_line(0, "instructors  %lld", (long long)report.instructors);
-  put_line(0, "customers    %lld", (long long)report.customers);
-  put_line(0, "links        %lld", (long long)report.links);
-  put_line(0, "events       %lld", (long long)report.events);
-  return DONE;
-}
-
-static int run_check(int argc, char **argv) {
-  custmem *store;
-  int status = open_store(argv[0], 1, &store);
-  (void)argc;
-  if (status == DONE) status = put_check(store);
-  custmem_close(store);
-  return status;
-}
-
-/* An anchor as it is written down: a count in decimal, a hash in lower-case hexadecimal. */
-static int read_anchor(const char *count, const char *hash, custmem_head *anchor) {
-  char *end = NULL;
-  errno = 0;
-  anchor->count = strtoll(count, &end, 10);
-  if (errno != 0 || strspn(count, "0123456789") != strlen(count) || count[0] == '\0') {
-    complain("COUNT is a number of events, as it was noted: not \"%s\"", count);
-    return USAGE;
+static void free_values(struct object *object) {
+  int i;
+  for (i = 0; i < object->count; i++) {
+    sqlite3_free(object->values[i]);
+    object->values[i] = NULL;
   }
-  if (strlen(hash) != CUSTMEM_HASH_SIZE || strspn(hash, "0123456789abcdef") != CUSTMEM_HASH_SIZE) {
-    complain("HASH is %d digits, 0 to 9 and a to f: not \"%s\"", CUSTMEM_HASH_SIZE, hash);
-    return USAGE;
-  }
-  memcpy(anchor->hash, hash, CUSTMEM_HASH_SIZE + 1);
-  return DONE;
 }
 
-static int put_verification(
-  custmem *store,
-  const char *instructor,
-  const custmem_head *anchor
+/* A text of a row as it is, with its size; NULL for NULL. To be freed. */
+static char *copied(sqlite3_stmt *row, int column, int64_t *size) {
+  const void *bytes = sqlite3_column_text(row, column);
+  char *copy = NULL;
+  *size = sqlite3_column_bytes(row, column);
+  if (bytes != NULL) {
+    copy = need(sqlite3_malloc64((sqlite3_uint64)*size + 1));
+    memcpy(copy, bytes, (size_t)*size + 1);
+  }
+  return copy;
+}
+
+static void spoil(struct object *object, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  sqlite3_vsnprintf((int)sizeof object->message, object->message, format, arguments);
+  va_end(arguments);
+}
+
+/* Takes one field of the object. A name that is not known, or stands twice, is not passed over: it
+** may be a mistyped one. */
+static void read_field(struct object *object, sqlite3_stmt *row) {
+  const char *name = (const char *)sqlite3_column_text(row, 0);
+  const char *type = (const char *)sqlite3_column_text(row, 1);
+  const char *value = (const char *)sqlite3_column_text(row, 2);
+  int i = 0;
+  while (i < object->count && strcmp(object->names[i], name) != 0)
+    i++;
+  if (i == object->count)
+    spoil(object, "there is no field \"%.64s\"", name);
+  else if (object->values[i] != NULL)
+    spoil(object, "the field \"%s\" stands twice", name);
+  else if (strcmp(type, "null") == 0)
+    return;
+  else if (strcmp(type, "text") != 0)
+    spoil(object, "the field \"%s\" is not a string", name);
+  else if ((int)strlen(value) != sqlite3_column_bytes(row, 2))
+    spoil(object, "the field \"%s\" holds a NUL", name);
+  else
+    object->values[i] = need(sqlite3_mprintf("%s", value));
+}
+
+static const char READ_OBJECT[] =
+  "SELECT key, type, atom FROM json_each("
+  "  iif(json_valid(?1) AND json_type(iif(json_valid(?1), ?1, '0')) = 'object', ?1, '0'))";
+
+/* Reads a line, by a statement of READ_OBJECT. 1 if it is such an object; else the message says
+** why not. The values are to be freed in either case. */
+static int read_object(
+  struct object *object,
+  sqlite3_stmt *stmt,
+  const char *line,
+  size_t size
 ) {
-  custmem_report report;
-  int rc = custmem_audit_verify(store, instructor, anchor, &report);
-  if (rc != CUSTMEM_OK) return report_fault(store, rc, &report);
-  put_line(0, anchor != NULL ? "sound, and it continues the anchor" : "sound");
-  put_line(0, "events  %lld", (long long)report.events);
-  put_line(0, "links   %lld", (long long)report.links);
-  put_line(0, "head    %lld %s", (long long)report.head.count, report.head.hash);
-  return DONE;
+  int i;
+  object->message[0] = '\0';
+  sqlite3_bind_text64(stmt, 1, line, size, SQLITE_STATIC, SQLITE_UTF8);
+  while (object->message[0] == '\0' && sqlite3_step(stmt) == SQLITE_ROW) {
+    if (sqlite3_column_type(stmt, 0) == SQLITE_TEXT)
+      read_field(object, stmt);
+    else
+      spoil(object, "it is not a JSON object");
+  }
+  sqlite3_reset(stmt);
+  for (i = 0; i < object->required && object->message[0] == '\0'; i++)
+    if (object->values[i] == NULL)
+      spoil(object, "the field \"%s\" is missing", object->names[i]);
+  return object->message[0] == '\0';
 }
 
-static int run_verify(int argc, char **argv) {
-  custmem *store;
-  custmem_head anchor;
-  int status;
-  if (argc == 4 && read_anchor(argv[2], argv[3], &anchor) != DONE) return USAGE;
-  status = open_store(argv[0], 1, &store);
-  if (status == DONE) status = put_verification(store, argv[1], argc == 4 ? &anchor : NULL);
-  custmem_close(store);
-  return status;
+/* ---- Listing -------------------------------------------------------------------------------
+** What a command answers is rows of fields. The command's entry in the table says which, so that
+** the same words are in the table, in the JSON and in the help. A listing is printed as a table; or,
+** where the answer is one, as a record, a field a line; or as JSON, an object a line. */
+
+enum field_kind {
+  IS_TEXT,
+  IS_OPTIONAL, /* text; "" is null in JSON */
+  IS_NUMBER,
+  IS_ORDINAL, /* a number from 1; 0 is null in JSON, and not shown */
+  IS_TIME,    /* Unix milliseconds; 0 as with IS_ORDINAL. People see local time */
+  IS_BADGE    /* text: the label of a badge */
+};
+
+/* name     in JSON, for ever; NULL: for people only
+** heading  in a table or a record; NULL: for programs only
+** width    in a table, at most; 0: only in a record
+** meaning  in the help */
+struct field {
+  const char *name;
+  enum field_kind kind;
+  const char *heading;
+  int width;
+  const char *meaning;
+};
+
+#define MAX_FIELDS   20
+#define ROWS_AT_ONCE 256
+
+/* What most cells of a column fit into, but for customers' ids. */
+#define MOSTLY_WITHIN 16
+
+enum layout { AS_TABLE, AS_RECORD };
+
+struct listing {
+  struct field fields[MAX_FIELDS];
+  int count;
+  int next; /* the field that the next value is for */
+  enum layout layout;
+  int shows_each; /* a row is printed as soon as it is complete */
+  sqlite3 *db;    /* JSON; NULL for people */
+  sqlite3_stmt *stmt;
+  struct table table;
+};
+
+static int is_in_table(const struct field *field) {
+  return field->heading != NULL && field->width > 0;
 }
 
-static int put_event(sqlite3_stmt *stmt, const custmem_event *event) {
-  bind_text(stmt, 1, event->instructor_id);
-  sqlite3_bind_int64(stmt, 2, event->seq);
-  bind_text(stmt, 3, event->event_name);
-  bind_text(stmt, 4, event->conversation_id);
-  bind_text(stmt, 5, event->previous_customer_id);
-  bind_text(stmt, 6, event->new_customer_id);
-  bind_text(stmt, 7, event->actor_type == CUSTMEM_ACTOR_SYSTEM ? "system" : "human");
-  bind_text(stmt, 8, event->actor_id);
-  bind_text(stmt, 9, event->reason);
-  bind_text(stmt, 10, event->context);
-  sqlite3_bind_int64(stmt, 11, event->created_at_ms);
-  bind_text(stmt, 12, event->hash);
-  if (put_json_row(stmt)) return DONE;
-  complain("event %lld holds text that is not UTF-8: see verify", (long long)event->seq);
+/* SELECT json_object('name', ?1, …) */
+static sqlite3_stmt *prepare_object(sqlite3 *db, const struct field *fields, int count) {
+  sqlite3_str *sql = need(sqlite3_str_new(db));
+  sqlite3_stmt *stmt;
+  char *text;
+  int i;
+  for (i = 0; i < count; i++) {
+    int is_null = fields[i].kind == IS_OPTIONAL || fields[i].kind == IS_ORDINAL ||
+                  fields[i].kind == IS_TIME || fields[i].kind == IS_BADGE;
+    const char *null = fields[i].kind == IS_OPTIONAL || fields[i].kind == IS_BADGE ? "''" : "0";
+    if (fields[i].name == NULL) continue;
+    note(sql, is_null ? "%Q, nullif(?%d, %s)" : "%Q, ?%d", fields[i].name, i + 1, null);
+  }
+  text = need(sqlite3_mprintf("SELECT json_object(%s)", need(sqlite3_str_value(sql))));
+  stmt = prepare(db, text);
+  sqlite3_free(text);
+  sqlite3_free(sqlite3_str_finish(sql));
+  return stmt;
+}
+
+static void start_table(struct listing *listing) {
+  struct table *table = &listing->table;
+  const struct field *field;
+  table->is_headed = listing->layout == AS_RECORD;
+  if (listing->layout == AS_RECORD) {
+    table->columns = 2;
+    table->limits[0] = table->limits[1] = INT_MAX;
+    return;
+  }
+  for (field = listing->fields; field < listing->fields + listing->count; field++) {
+    if (!is_in_table(field)) continue;
+    if (field->kind == IS_BADGE) table->badge_column = table->columns + 1;
+    table->limits[table->columns++] = field->width;
+  }
+  for (field = listing->fields; field < listing->fields + listing->count; field++)
+    if (is_in_table(field)) add_cell(table, "%s", field->heading);
+}
+
+static void open_fields(
+  struct listing *listing,
+  const struct field *fields,
+  int count,
+  enum layout layout,
+  int is_json
+) {
+  memset(listing, 0, sizeof *listing);
+  assert(count > 0 && count <= MAX_FIELDS);
+  memcpy(listing->fields, fields, (size_t)count * sizeof *fields);
+  listing->count = count;
+  listing->layout = layout;
+  if (!is_json) {
+    start_table(listing);
+    return;
+  }
+  listing->db = open_json();
+  listing->stmt = prepare_object(listing->db, fields, count);
+}
+
+/* Where each row is shown as soon as it is complete, the columns have to be wide enough before their
+** cells are known: as wide as a cell mostly is. */
+static void show_each_row(struct listing *listing) {
+  struct table *table = &listing->table;
+  int column;
+  listing->shows_each = 1;
+  for (column = 0; column + 1 < table->columns; column++) {
+    int limit = table->limits[column];
+    table->widths[column] =
+      limit > MOSTLY_WITHIN && limit != CUSTMEM_UUID_SIZE ? MOSTLY_WITHIN : limit;
+  }
+}
+
+static void end_row(struct listing *listing) {
+  listing->next = 0;
+  if (listing->db != NULL)
+    put_json_row(listing->stmt);
+  else if (listing->shows_each || listing->table.count > ROWS_AT_ONCE * listing->table.columns)
+    put_rows(&listing->table, 0);
+  if (listing->shows_each && fflush(stdout) != 0 && output_error == 0) output_error = errno;
+}
+
+/* One more value for people: a cell of the table or, if there is a value, a line of the record. */
+static void show_value(struct listing *listing, const struct field *field, const char *text) {
+  if (listing->layout == AS_RECORD && field->heading != NULL && text[0] != '\0') {
+    add_cell(&listing->table, "%s", field->heading);
+    add_cell(&listing->table, "%s", text);
+  }
+  if (listing->layout == AS_TABLE && is_in_table(field)) add_cell(&listing->table, "%s", text);
+}
+
+/* Text that is not UTF-8, as a path may be, is spelled out: JSON has no other way to say it. */
+static void give_text(struct listing *listing, const char *text) {
+  const struct field *field = &listing->fields[listing->next++];
+  assert(field->kind == IS_TEXT || field->kind == IS_OPTIONAL || field->kind == IS_BADGE);
+  if (listing->db == NULL) {
+    show_value(listing, field, text);
+  } else if (field->name != NULL) {
+    char *spelled = spell(text, (int64_t)strlen(text), is_no_text);
+    sqlite3_bind_text(listing->stmt, listing->next, spelled, -1, sqlite3_free);
+  }
+  if (listing->next == listing->count) end_row(listing);
+}
+
+/* Local time, with the offset of its zone: 2026-06-14T13:31:37+05:30. */
+static void write_time(char *text, size_t size, int64_t at_ms) {
+  time_t seconds = (time_t)(at_ms / 1000);
+  char zone[8];
+  struct tm when;
+  size_t used;
+  text[0] = '\0';
+  if (at_ms == 0 || localtime_r(&seconds, &when) == NULL) return;
+  used = strftime(text, size, "%Y-%m-%dT%H:%M:%S", &when);
+  if (used > 0 && strftime(zone, sizeof zone, "%z", &when) == 5)
+    snprintf(text + used, size - used, "%.3s:%s", zone, zone + 3);
+}
+
+static void give_number(struct listing *listing, int64_t number) {
+  const struct field *field = &listing->fields[listing->next++];
+  char text[48] = "";
+  assert(field->kind == IS_NUMBER || field->kind == IS_ORDINAL || field->kind == IS_TIME);
+  if (field->kind == IS_TIME)
+    write_time(text, sizeof text, number);
+  else if (field->kind == IS_NUMBER || number != 0)
+    snprintf(text, sizeof text, "%lld", (long long)number);
+  if (listing->db == NULL)
+    show_value(listing, field, text);
+  else if (field->name != NULL)
+    sqlite3_bind_int64(listing->stmt, listing->next, number);
+  if (listing->next == listing->count) end_row(listing);
+}
+
+/* Prints what has not been printed yet. */
+static void close_listing(struct listing *listing) {
+  assert(listing->next == 0);
+  if (listing->db == NULL) put_table(&listing->table, 0);
+  sqlite3_finalize(listing->stmt);
+  sqlite3_close(listing->db);
+}
+
+/* ---- Mistyped words ------------------------------------------------------------------------ */
+
+static char in_lower_case(char letter) {
+  return letter >= 'A' && letter <= 'Z' ? (char)(letter - 'A' + 'a') : letter;
+}
+
+/* How many single-letter mistakes (one too many, one missing, another, two exchanged) lie between
+** two words, in whatever case; words too long to be a mistyped name are far from all. */
+static int distance(const char *a, const char *b) {
+  enum { LONGEST = 16 };
+  int d[LONGEST + 1][LONGEST + 1];
+  char x[LONGEST + 1], y[LONGEST + 1];
+  int a_size = (int)strlen(a), b_size = (int)strlen(b);
+  int i, j;
+  if (a_size > LONGEST || b_size > LONGEST) return LONGEST;
+  for (i = 0; i < a_size; i++)
+    x[i] = in_lower_case(a[i]);
+  for (i = 0; i < b_size; i++)
+    y[i] = in_lower_case(b[i]);
+  for (i = 0; i <= a_size; i++) {
+    for (j = 0; j <= b_size; j++) {
+      int best = i == 0 ? j : i;
+      if (i > 0 && j > 0) {
+        int is_swap = i > 1 && j > 1 && x[i - 1] == y[j - 2] && x[i - 2] == y[j - 1];
+        best = d[i - 1][j - 1] + (x[i - 1] != y[j - 1]);
+        if (d[i - 1][j] + 1 < best) best = d[i - 1][j] + 1;
+        if (d[i][j - 1] + 1 < best) best = d[i][j - 1] + 1;
+        if (is_swap && d[i - 2][j - 2] + 1 < best) best = d[i - 2][j - 2] + 1;
+      }
+      d[i][j] = best;
+    }
+  }
+  return d[a_size][b_size];
+}
+
+/* Looks for the name nearest to a word, among names that are offered one by one. */
+struct search {
+  const char *word;
+  const char *found; /* what to suggest; NULL: nothing is near */
+  int mistakes;
+};
+
+static void offer(struct search *search, const char *name, const char *suggestion) {
+  int mistakes = distance(search->word, name);
+  if (2 * mistakes > (int)strlen(name) + 1) return;
+  if (search->found != NULL && mistakes >= search->mistakes) return;
+  search->found = suggestion;
+  search->mistakes = mistakes;
+}
+
+static const char *const CHANNELS[] = {"whatsapp", "sms",       "phone",     "email",
+                                       "telegram", "messenger", "instagram", "webchat"};
+
+#define CHANNEL_MEANING                                                                        \
+  "whatsapp, sms, phone, email, telegram, messenger, instagram, webchat; or NAME/ACCOUNT"
+
+/* What is wrong with a channel, and which was perhaps meant; NULL if nothing is. To be freed. */
+static char *channel_fault(const char *channel) {
+  int refusal = custmem_normalize(channel, "-", CUSTMEM_NUL_TERMINATED, NULL);
+  char *name, *fault;
+  struct search search;
+  size_t i;
+  if (refusal != CUSTMEM_REFUSED_UNKNOWN_CHANNEL && refusal != CUSTMEM_REFUSED_BAD_CHANNEL)
+    return NULL;
+  name = need(sqlite3_mprintf("%.*s", (int)strcspn(channel, "/"), channel));
+  search.word = name;
+  search.found = NULL;
+  for (i = 0; i < COUNT_OF(CHANNELS); i++)
+    offer(&search, CHANNELS[i], CHANNELS[i]);
+  if (search.found != NULL && strcmp(search.found, name) != 0)
+    fault = sqlite3_mprintf(
+      "there is no channel \"%s\"; did you mean \"%s%s\"?", channel, search.found,
+      channel + strlen(name)
+    );
+  else
+    fault = sqlite3_mprintf("there is no channel \"%s\": %s", channel, CHANNEL_MEANING);
+  sqlite3_free(name);
+  return need(fault);
+}
+
+/* ---- Request -------------------------------------------------------------------------------
+** What was typed, after it was held against the command's entry in the table. */
+
+enum option {
+  OPT_INSTRUCTOR,
+  OPT_ACTOR,
+  OPT_REASON,
+  OPT_CONTEXT,
+  OPT_DISPLAY,
+  OPT_REMOVE,
+  OPT_NUMBER,
+  OPT_BADGES,
+  OPT_HTML,
+  OPT_ID,
+  OPT_JSON,
+  OPTIONS
+};
+
+#define HAS(option) (1u << (option))
+
+/* value        what it takes, as the help names it; NULL: it takes nothing
+** environment  the variable that stands in for it; NULL: none */
+static const struct {
+  const char *name, *value, *environment, *meaning;
+} OPTION[OPTIONS] = {
+  [OPT_INSTRUCTOR] =
+    {"instructor", "ID", "CUSTMEM_INSTRUCTOR", "whose data: the instructor's id"},
+  [OPT_ACTOR] = {"actor", "ID", "CUSTMEM_ACTOR", "who acts: the id of a person"},
+  [OPT_REASON] = {"reason", "TEXT", NULL, "why, in your own words; kept in the audit"},
+  [OPT_CONTEXT] = {"context", "TEXT", NULL, "more for a reader; nothing is decided by it"},
+  [OPT_DISPLAY] = {"display", "TEXT", NULL, "what people call the customer"},
+  [OPT_REMOVE] = {"remove", NULL, NULL, "remove what people call the customer"},
+  [OPT_NUMBER] =
+    {"number", "NUMBER", NULL, "the business number (phone_number_id) whose messages count"},
+  [OPT_BADGES] = {"badges", NULL, NULL, "show the badges"},
+  [OPT_HTML] = {"html", NULL, NULL, "print one HTML page"},
+  [OPT_ID] = {"id", NULL, NULL, "print nothing but the customer's id"},
+  [OPT_JSON] = {"json", NULL, NULL, "print JSON, an object a line"},
+};
+
+struct request {
+  const struct command *command;
+  int argc;
+  char **argv;
+  const char *options[OPTIONS]; /* NULL: not given */
+};
+
+enum access { NO_STORE, READS, WRITES };
+
+/* run        gets its store open, as `access` says; the store is then the first argument
+** check      may be NULL: what can be said about the request without the store; 0 if it is wrong
+** arguments  how many there are: each '[' begins a group that is given whole or not at all
+** required, allowed  sets of options */
+struct command {
+  const char *name; /* one word, or two: of a group */
+  int (*run)(const struct request *request, custmem *store);
+  enum access access;
+  int (*check)(const struct request *request);
+  const char *arguments;
+  unsigned required, allowed;
+  const struct field *fields;
+  int field_count;
+  const char *summary;
+  const char *help;
+  const char *example;
+};
+
+static custmem_actor actor_of(const struct request *request) {
+  custmem_actor actor = {CUSTMEM_ACTOR_HUMAN, NULL, NULL};
+  actor.actor_id = request->options[OPT_ACTOR];
+  actor.instructor_id = request->options[OPT_INSTRUCTOR];
+  return actor;
+}
+
+/* Only init makes a store: a mistyped path makes none. */
+static int open_to_write(const struct request *request, custmem **store) {
+  const char *path = request->argv[0];
+  *store = NULL;
+  if (access(path, F_OK) == 0 || errno != ENOENT) return open_store(path, 0, store);
+  complain(
+    "%s: there is no store %s; %s init makes one", custmem_code_name(CUSTMEM_NO_PATH), path,
+    program
+  );
   return REFUSED;
 }
 
-/* The events up to the head that the first line has named. Another process may add some meanwhile:
-** they are left to the next export, so that the first line always describes what follows. */
-static int put_events(
-  custmem *store,
-  const char *instructor,
-  const custmem_head *head,
-  sqlite3_stmt *stmt
+static void open_listing(
+  struct listing *listing,
+  const struct request *request,
+  enum layout layout
 ) {
-  static custmem_event events[PAGE_OF_EVENTS];
-  int64_t after = 0;
-  int status = DONE;
-  while (status == DONE && after < head->count && output_error == 0) {
-    int32_t count, i;
-    int rc = custmem_audit_read(store, instructor, after, events, PAGE_OF_EVENTS, &count);
-    if (rc != CUSTMEM_OK) return refused(store, rc);
-    if (count == 0) return DONE;
-    after = events[count - 1].seq;
-    for (i = 0; status == DONE && i < count && events[i].seq <= head->count; i++)
-      status = put_event(stmt, &events[i]);
-  }
-  return status;
+  const struct command *command = request->command;
+  int is_json = request->options[OPT_JSON] != NULL;
+  open_fields(listing, command->fields, command->field_count, layout, is_json);
 }
 
-static int put_trail(
-  custmem *store,
-  const char *instructor,
-  sqlite3_stmt *first,
-  sqlite3_stmt *event
-) {
-  custmem_info info;
-  custmem_head head;
-  int rc = custmem_store_info(store, &info);
-  if (rc == CUSTMEM_OK) rc = custmem_audit_head(store, instructor, &head);
-  if (rc != CUSTMEM_OK) return refused(store, rc);
-  bind_text(first, 1, info.id);
-  bind_text(first, 2, instructor);
-  sqlite3_bind_int64(first, 3, head.count);
-  bind_text(first, 4, head.hash);
-  put_json_row(first);
-  return put_events(store, instructor, &head, event);
+/* ---- Long work -----------------------------------------------------------------------------
+** Checks, backups and streams may take long. Meanwhile a terminal is told twice a second that it goes
+** on, and a signal to stop interrupts the call that is running; then the command ends, with the
+** store as sound as ever, and main lets the signal have its way. A second signal has it at once.
+** What runs in a handler is async-signal-safe: custmem_interrupt only sets a flag. */
+
+static struct {
+  custmem *volatile store;
+  volatile sig_atomic_t signal; /* the one that asked to stop; 0: none */
+  volatile sig_atomic_t lines;  /* of a stream */
+  volatile sig_atomic_t ticks;
+  const char *what;
+  const char *target; /* a file that grows to `target_size` */
+  int64_t target_size;
+  volatile sig_atomic_t is_shown;
+} work;
+
+static void on_stop(int number) {
+  work.signal = number;
+  custmem_interrupt(work.store);
 }
 
-static int run_audit(int argc, char **argv) {
-  custmem *store;
-  int status = open_store(argv[0], 1, &store);
-  (void)argc;
-  if (status == DONE) {
-    sqlite3 *db = open_json();
-    sqlite3_stmt *first = prepare(
-      db, "SELECT json_object('store_id', ?1, 'instructor_id', ?2, 'count', ?3, 'head', ?4)"
-    );
-    sqlite3_stmt *event = prepare(
-      db, "SELECT json_object('instructor_id', ?1, 'seq', ?2, 'event_name', ?3,"
-          " 'conversation_id', ?4, 'previous_customer_id', nullif(?5, ''),"
-          " 'new_customer_id', nullif(?6, ''), 'actor_type', ?7, 'actor_id', nullif(?8, ''),"
-          " 'reason', ?9, 'context', nullif(?10, ''), 'created_at', ?11, 'hash', ?12)"
-    );
-    status = put_trail(store, argv[1], first, event);
-    sqlite3_finalize(first);
-    sqlite3_finalize(event);
-    sqlite3_close(db);
+static char *write_number(char *at, int64_t number) {
+  char digits[24];
+  int count = 0;
+  do
+    digits[count++] = (char)('0' + number % 10);
+  while ((number /= 10) > 0);
+  while (count > 0)
+    *at++ = digits[--count];
+  return at;
+}
+
+static char *write_word(char *at, const char *word) {
+  size_t size = strlen(word);
+  memcpy(at, word, size);
+  return at + size;
+}
+
+#define TICKS_A_SECOND 2
+
+/* "custmem: backup, 3 s, 45%" in the place of the one before. */
+static void on_tick(int number) {
+  char line[128], *at = write_word(line, "\r\x1b[Kcustmem: ");
+  struct stat file;
+  int error = errno;
+  (void)number;
+  at = write_word(write_word(at, work.what), ", ");
+  at = write_word(write_number(at, ++work.ticks / TICKS_A_SECOND), " s");
+  if (work.lines > 0) at = write_number(write_word(at, ", line "), work.lines);
+  if (work.target_size > 0 && stat(work.target, &file) == 0 && file.st_size <= work.target_size) {
+    at = write_number(write_word(at, ", "), (int64_t)file.st_size * 100 / work.target_size);
+    at = write_word(at, "%");
   }
-  custmem_close(store);
-  return status;
+  if (write(STDERR_FILENO, line, (size_t)(at - line)) < 0) work.is_shown = 0;
+  errno = error;
+}
+
+/* A signal that is ignored stays so: that is how work is left to itself in the background. */
+static void on_signal(int number, void (*handler)(int), int flags) {
+  struct sigaction action, before;
+  memset(&action, 0, sizeof action);
+  sigemptyset(&action.sa_mask);
+  action.sa_handler = handler;
+  action.sa_flags = flags;
+  if (sigaction(number, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+    sigaction(number, &action, NULL);
+}
+
+static const int STOPS[] = {SIGINT, SIGTERM, SIGHUP};
+
+/* `what` is a word or two. Who looks at rows as they come needs no progress beside them. */
+static void begin_work(custmem *store, const char *what, int shows_rows) {
+  const suseconds_t pause = 1000000 / TICKS_A_SECOND;
+  const struct itimerval tick = {{0, pause}, {0, pause}};
+  size_t i;
+  memset(&work, 0, sizeof work);
+  work.store = store;
+  work.what = what;
+  for (i = 0; i < COUNT_OF(STOPS); i++)
+    on_signal(STOPS[i], on_stop, (int)SA_RESETHAND);
+  work.is_shown = isatty(STDERR_FILENO) && !(shows_rows && isatty(STDOUT_FILENO));
+  if (!work.is_shown) return;
+  on_signal(SIGALRM, on_tick, SA_RESTART);
+  setitimer(ITIMER_REAL, &tick, NULL);
+}
+
+static void end_work(void) {
+  const struct itimerval never = {{0, 0}, {0, 0}};
+  size_t i;
+  work.store = NULL;
+  if (work.is_shown) {
+    setitimer(ITIMER_REAL, &never, NULL);
+    on_signal(SIGALRM, SIG_DFL, 0);
+    if (work.ticks > 0) fputs("\r\x1b[K", stderr);
+    work.is_shown = 0;
+  }
+  for (i = 0; i < COUNT_OF(STOPS); i++)
+    on_signal(STOPS[i], SIG_DFL, 0);
+}
+
+static int is_stopped(void) {
+  return work.signal != 0;
 }
 
 /* ---- Stream --------------------------------------------------------------------------------
@@ -651,7 +1122,7 @@ static int run_audit(int argc, char **argv) {
 ** host's own. */
 
 #define MAX_PAYLOAD (4 << 20) /* more than any webhook is */
-#define MAX_LAST    "200"     /* characters that are kept of a message */
+#define MAX_LAST    200       /* characters that the demo keeps of a message */
 #define INSTRUCTORS 2
 
 enum host_statement {
@@ -661,8 +1132,11 @@ enum host_statement {
   HOST_MESSAGES,
   HOST_SEEN,
   HOST_KEEP,
+  HOST_SAY,
   HOST_MOVED,
   HOST_CONVERSATIONS,
+  HOST_THREADS,
+  HOST_SAID,
   HOST_STATEMENTS
 };
 
@@ -670,7 +1144,10 @@ static const char HOST_TABLES[] =
   "CREATE TABLE seen (number TEXT, message TEXT, PRIMARY KEY (number, message)) WITHOUT ROWID;"
   "CREATE TABLE conversation ("
   "  id INTEGER PRIMARY KEY, instructor INTEGER, channel TEXT, sender TEXT,"
-  "  name TEXT, last TEXT, moved_to TEXT, UNIQUE (instructor, channel, sender));";
+  "  name TEXT, last TEXT, moved_to TEXT, UNIQUE (instructor, channel, sender));"
+  "CREATE TABLE said (id INTEGER PRIMARY KEY, conversation INTEGER, kind TEXT, text TEXT,"
+  "  at_ms INTEGER);"
+  "CREATE INDEX said_by ON said (conversation);";
 
 /* clang-format off */
 
@@ -739,8 +1216,12 @@ static const char *const HOST_SQL[HOST_STATEMENTS] = {
     "    WHEN 'document' THEN " TEXT("json", "$.document.filename")
     "    WHEN 'image' THEN " TEXT("json", "$.image.caption")
     "    WHEN 'video' THEN " TEXT("json", "$.video.caption")
-    "    WHEN 'system' THEN " TEXT("json", "$.system.body") " END, 1, " MAX_LAST "),"
-    "  iif(type = 'system', " FILLED("json", "$.system.wa_id") ", NULL)"
+    "    WHEN 'system' THEN " TEXT("json", "$.system.body") " END, 1, ?2),"
+    "  iif(type = 'system', " FILLED("json", "$.system.wa_id") ", NULL),"
+    /* Seconds, as a string; what is no number is no time. */
+    "  iif(" TEXT("json", "$.timestamp") " NOT GLOB '*[^0-9]*'"
+    "      AND length(" TEXT("json", "$.timestamp") ") BETWEEN 1 AND 11,"
+    "    1000 * CAST(" TEXT("json", "$.timestamp") " AS INTEGER), 0)"
     " FROM message LEFT JOIN contact ON contact.sender = ifnull(phone, scoped) ORDER BY key",
 
   [HOST_SEEN] = "INSERT OR IGNORE INTO seen VALUES (?1, ?2)",
@@ -749,7 +1230,9 @@ static const char *const HOST_SQL[HOST_STATEMENTS] = {
     "INSERT INTO conversation (instructor, channel, sender, name, last)"
     " VALUES (?1, ?2, ?3, ?4, ?5)"
     " ON CONFLICT DO UPDATE SET name = ifnull(excluded.name, name), last = excluded.last"
-    " RETURNING ifnull(name, sender)",
+    " RETURNING ifnull(name, sender), id",
+
+  [HOST_SAY] = "INSERT INTO said (conversation, kind, text, at_ms) VALUES (?1, ?2, ?3, ?4)",
 
   [HOST_MOVED] =
     "UPDATE conversation SET moved_to = ?4 WHERE instructor = ?1 AND channel = ?2 AND sender = ?3",
@@ -762,6 +1245,14 @@ static const char *const HOST_SQL[HOST_STATEMENTS] = {
     "  (SELECT id FROM conversation AS other WHERE other.instructor = 1 - one.instructor"
     "     AND other.channel = one.channel AND other.sender = one.sender)"
     " FROM conversation AS one ORDER BY id",
+
+  /* The one that was written to last comes first. */
+  [HOST_THREADS] =
+    "SELECT conversation.id, channel, sender, ifnull(name, sender), messages FROM conversation"
+    " JOIN (SELECT conversation, count(*) AS messages, max(id) AS last FROM said GROUP BY 1)"
+    "   AS thread ON thread.conversation = conversation.id ORDER BY thread.last DESC",
+
+  [HOST_SAID] = "SELECT kind, text, at_ms FROM said WHERE conversation = ?1 ORDER BY id",
 };
 
 /* clang-format on */
@@ -773,18 +1264,22 @@ struct conversation {
   int instructor;
   char *channel;
   char *sender;
-  int sender_size;
+  int64_t sender_size;
   char *name;
   char *last;
   int moved_to; /* the conversation, by number, that the sender goes on in; 0 for none */
   int shared;   /* the other instructor's with the same sender; 0 for none */
 };
 
+/* numbers      phone_number_id, of the instructors: the first that the stream has
+** instructors  how many there are
+** is_inbox     messages are kept in full, not only the last line of each conversation */
 struct host {
   sqlite3 *db;
   sqlite3_stmt *stmts[HOST_STATEMENTS];
-  char *numbers
-    [INSTRUCTORS]; /* phone_number_id: the first two of the stream are the instructors' */
+  char *numbers[INSTRUCTORS];
+  int instructors;
+  int is_inbox;
   struct conversation *conversations;
   int count;
   int capacity;
@@ -811,6 +1306,7 @@ struct tally {
 static void open_host(struct host *host) {
   int i;
   memset(host, 0, sizeof *host);
+  host->instructors = INSTRUCTORS;
   host->db = open_json();
   need(sqlite3_exec(host->db, HOST_TABLES, NULL, NULL, NULL) == SQLITE_OK ? host->db : NULL);
   for (i = 0; i < HOST_STATEMENTS; i++)
@@ -843,24 +1339,19 @@ static char *shown(sqlite3_stmt *row, int column) {
   return clean(text != NULL ? text : "", sqlite3_column_bytes(row, column));
 }
 
-/* A column as it is, with its size; NULL for NULL. To be freed. */
-static char *copied(sqlite3_stmt *row, int column, int *size) {
-  const void *bytes = sqlite3_column_text(row, column);
-  char *copy = NULL;
-  *size = sqlite3_column_bytes(row, column);
-  if (bytes != NULL) {
-    copy = need(sqlite3_malloc(*size + 1));
-    memcpy(copy, bytes, (size_t)*size + 1);
-  }
-  return copy;
+/* A column as text that ends at its NUL, "" for NULL; no byte of it is lost. To be freed. */
+static char *as_text(sqlite3_stmt *row, int column) {
+  const char *text = (const char *)sqlite3_column_text(row, column);
+  return spell(text != NULL ? text : "", sqlite3_column_bytes(row, column), is_no_text);
 }
 
 /* Whose business number it is, or -1. A number not seen before is the next instructor's, as long
 ** as there is one. */
 static int instructor_of(struct host *host, sqlite3_stmt *row, int column) {
-  int size, i;
+  int64_t size;
   char *number = copied(row, column, &size);
-  for (i = 0; number != NULL && (int)strlen(number) == size && i < INSTRUCTORS; i++) {
+  int i;
+  for (i = 0; number != NULL && (int64_t)strlen(number) == size && i < host->instructors; i++) {
     if (host->numbers[i] == NULL) {
       host->numbers[i] = number;
       return i;
@@ -875,7 +1366,7 @@ static int instructor_of(struct host *host, sqlite3_stmt *row, int column) {
 }
 
 enum { MESSAGE_ID, MESSAGE_PHONE, MESSAGE_SCOPED, MESSAGE_GROUP, MESSAGE_NAME, MESSAGE_KIND };
-enum { MESSAGE_TEXT = MESSAGE_KIND + 1, MESSAGE_MOVED_TO };
+enum { MESSAGE_TEXT = MESSAGE_KIND + 1, MESSAGE_MOVED_TO, MESSAGE_AT };
 
 /* A message as one line of the inbox: "[image] Look!". To be freed. */
 static char *line_of(sqlite3_stmt *row) {
@@ -904,14 +1395,58 @@ static void keep_move(
   sqlite3_reset(moved);
 }
 
-/* Keeps a message that is new: its conversation, the name of the sender, the line for the inbox.
+/* Where a message comes from: the column of it that says who its sender is, and the channel.
 **
 ** A phone number is one person's wherever it turns up, so its channel is "whatsapp". A
 ** business-scoped user id is unique within one business only, and elsewhere the same text may be
 ** another person: so the account that it came to is a part of its channel, "whatsapp/ACCOUNT".
 ** (WhatsApp may give one id to several accounts of a business. Then one person has two keys here,
 ** which a human can put right; two people with one key nobody could.) Where a message has both, the
-** phone number is taken. */
+** phone number is taken. A group is nobody: its channel is "". */
+struct origin {
+  int sender;
+  int is_group;
+  char *channel; /* to be freed */
+};
+
+static struct origin origin_of(sqlite3_stmt *row, const char *account) {
+  struct origin origin;
+  int by_phone = !is_null(row, MESSAGE_PHONE);
+  origin.is_group = !is_null(row, MESSAGE_GROUP);
+  origin.sender = origin.is_group ? MESSAGE_GROUP : by_phone ? MESSAGE_PHONE : MESSAGE_SCOPED;
+  origin.channel = need(
+    origin.is_group ? sqlite3_mprintf("")
+    : by_phone      ? sqlite3_mprintf("whatsapp")
+                    : sqlite3_mprintf("whatsapp/%s", account)
+  );
+  return origin;
+}
+
+/* The id of a sender's or a group's conversation with a business number. To be freed. */
+static char *conversation_id(
+  const char *number,
+  int is_group,
+  const char *sender,
+  int64_t sender_size
+) {
+  char *shown_sender = clean(sender, sender_size);
+  char *id = need(sqlite3_mprintf("%s%c%s", number, is_group ? '/' : ':', shown_sender));
+  sqlite3_free(shown_sender);
+  return id;
+}
+
+/* Keeps what was said, of a conversation by its number. */
+static void keep_words(struct host *host, sqlite3_stmt *row, int64_t conversation) {
+  sqlite3_stmt *say = host->stmts[HOST_SAY];
+  sqlite3_bind_int64(say, 1, conversation);
+  sqlite3_bind_value(say, 2, sqlite3_column_value(row, MESSAGE_KIND));
+  sqlite3_bind_value(say, 3, sqlite3_column_value(row, MESSAGE_TEXT));
+  sqlite3_bind_value(say, 4, sqlite3_column_value(row, MESSAGE_AT));
+  need(sqlite3_step(say) == SQLITE_DONE ? say : NULL);
+  sqlite3_reset(say);
+}
+
+/* Keeps a message that is new: its conversation, the name of the sender, the line for the inbox. */
 static void keep_message(
   struct host *host,
   sqlite3_stmt *row,
@@ -920,24 +1455,22 @@ static void keep_message(
   struct tally *tally
 ) {
   sqlite3_stmt *keep = host->stmts[HOST_KEEP];
-  int in_group = !is_null(row, MESSAGE_GROUP);
-  int by_phone = !is_null(row, MESSAGE_PHONE);
-  int sender = in_group ? MESSAGE_GROUP : by_phone ? MESSAGE_PHONE : MESSAGE_SCOPED;
-  char *channel = need(sqlite3_mprintf(by_phone ? "whatsapp" : "whatsapp/%s", account));
+  struct origin origin = origin_of(row, account);
   char *kind = shown(row, MESSAGE_KIND), *line = line_of(row), *name;
   sqlite3_bind_int(keep, 1, instructor);
-  bind_text(keep, 2, in_group ? "" : channel);
-  sqlite3_bind_value(keep, 3, sqlite3_column_value(row, sender));
+  bind_text(keep, 2, origin.channel);
+  sqlite3_bind_value(keep, 3, sqlite3_column_value(row, origin.sender));
   sqlite3_bind_value(keep, 4, sqlite3_column_value(row, MESSAGE_NAME));
-  if (in_group) bind_text(keep, 4, "(a group)");
+  if (origin.is_group) bind_text(keep, 4, "(a group)");
   bind_text(keep, 5, line);
   need(sqlite3_step(keep) == SQLITE_ROW ? keep : NULL);
   name = shown(keep, 0);
+  if (host->is_inbox) keep_words(host, row, sqlite3_column_int64(keep, 1));
   sqlite3_reset(keep);
-  note(tally->carried, in_group ? "%s in %s" : "%s from %s", kind, name);
-  if (!is_null(row, MESSAGE_MOVED_TO) && by_phone && !in_group)
-    keep_move(host, row, instructor, channel);
-  sqlite3_free(channel);
+  note(tally->carried, origin.is_group ? "%s in %s" : "%s from %s", kind, name);
+  if (!is_null(row, MESSAGE_MOVED_TO) && origin.sender == MESSAGE_PHONE)
+    keep_move(host, row, instructor, origin.channel);
+  sqlite3_free(origin.channel);
   sqlite3_free(kind);
   sqlite3_free(line);
   sqlite3_free(name);
@@ -967,6 +1500,7 @@ static void read_messages(struct host *host, sqlite3_stmt *change, struct tally 
   sqlite3_stmt *row = host->stmts[HOST_MESSAGES];
   char *account = shown(change, 0);
   sqlite3_bind_value(row, 1, sqlite3_column_value(change, 3));
+  sqlite3_bind_int(row, 2, host->is_inbox ? INT_MAX : MAX_LAST);
   while (sqlite3_step(row) == SQLITE_ROW) {
     enum place place = place_of(host, change, row);
     tally->messages[place]++;
@@ -1021,13 +1555,11 @@ static enum kind kind_of(struct host *host, const char *payload, size_t size) {
   return kind;
 }
 
-/* Reads one payload, and tells it in a row of the table. */
-static void read_payload(
+/* Reads one payload: what its messages leave is kept, and told in the tally. */
+static enum kind read_payload(
   struct host *host,
   const char *payload,
   size_t size,
-  int line,
-  struct table *table,
   struct tally *tally
 ) {
   static const char *const NOT_ONE[] = {
@@ -1036,8 +1568,6 @@ static void read_payload(
     [TOO_LONG] = "(longer than any webhook)"};
   sqlite3_stmt *change = host->stmts[HOST_CHANGES];
   enum kind kind = kind_of(host, payload, size);
-  sqlite3_str *effect = need(sqlite3_str_new(NULL));
-  int i;
   memset(tally, 0, sizeof *tally);
   tally->carried = need(sqlite3_str_new(NULL));
   if (kind == WEBHOOK) {
@@ -1049,16 +1579,7 @@ static void read_payload(
   } else {
     note(tally->carried, "%s", NOT_ONE[kind]);
   }
-  for (i = 0; i < PLACES; i++)
-    if (tally->messages[i] > 0) note(effect, "%d %s", tally->messages[i], PLACE[i]);
-  if (sqlite3_str_length(effect) == 0)
-    note(effect, kind == WEBHOOK ? "no customer in it" : "left out");
-  add_cell(table, "%d", line);
-  add_cell(table, "%s", need(sqlite3_str_value(tally->carried)));
-  add_cell(table, "%s", need(sqlite3_str_value(effect)));
-  sqlite3_free(sqlite3_str_finish(effect));
-  sqlite3_free(sqlite3_str_finish(tally->carried));
-  tally->carried = NULL;
+  return kind;
 }
 
 /* Reads up to the end of a line, of which at most MAX_PAYLOAD + 1 bytes are kept. 0 at the end of
@@ -1077,10 +1598,30 @@ static int is_blank(const char *line, size_t size) {
   return size == 0;
 }
 
+/* Gives each line that is not blank to `use`, as long as that gives 1, somebody reads what is printed
+** and nobody has asked to stop. The errno of a read that failed, or 0. */
+static int each_line(
+  FILE *file,
+  int (*use)(void *ctx, const char *line, size_t size, int number),
+  void *ctx
+) {
+  char *line = need(sqlite3_malloc(MAX_PAYLOAD + 1));
+  int number, goes_on = 1, error;
+  size_t size;
+  errno = 0;
+  for (number = 1; goes_on && !is_stopped() && read_line(file, line, &size); number++) {
+    work.lines = number;
+    if (!is_blank(line, size)) goes_on = use(ctx, line, size, number) && output_error == 0;
+  }
+  error = ferror(file) && !is_stopped() ? errno : 0;
+  sqlite3_free(line);
+  return error;
+}
+
 /* The conversations as the stream has left them. */
 static void load_conversations(struct host *host) {
   sqlite3_stmt *row = host->stmts[HOST_CONVERSATIONS];
-  int unused;
+  int64_t unused;
   while (sqlite3_step(row) == SQLITE_ROW) {
     struct conversation *conversation;
     if (host->count == host->capacity) {
@@ -1097,8 +1638,8 @@ static void load_conversations(struct host *host) {
       conversation->channel = copied(row, 2, &unused);
       conversation->sender = copied(row, 3, &conversation->sender_size);
     }
-    conversation->name = shown(row, 4);
-    conversation->last = shown(row, 5);
+    conversation->name = as_text(row, 4);
+    conversation->last = as_text(row, 5);
     conversation->moved_to = sqlite3_column_int(row, 6);
     conversation->shared = sqlite3_column_int(row, 7);
   }
@@ -1159,7 +1700,7 @@ static const char *label(const custmem_customer *customer) {
 /* What an instructor sees: each of their conversations with its badge, all of one moment. */
 static int show_inbox(struct demo *demo, int instructor) {
   static const char *const HEADS[] = {"id", "name", "last message", "badge", ""};
-  struct table table = {5, {8, 17, 21, 14, 37}, NULL, 0, 0};
+  struct table table = {.columns = 5, .limits = {8, 17, 21, 14, 37}};
   const struct host *host = &demo->host;
   size_t room = (size_t)host->count + 1;
   custmem_query *queries = need(sqlite3_malloc64(room * sizeof *queries));
@@ -1364,13 +1905,42 @@ static int make_customer(
 
 /* ---- The chapters. All but the first give 1 to go on, 0 to end the demo */
 
+/* What came of the stream, line by line and in all. */
+struct reading {
+  struct host *host;
+  struct table table;
+  int payloads;
+  int messages[PLACES];
+};
+
+static int tell_payload(void *ctx, const char *line, size_t size, int number) {
+  struct reading *reading = ctx;
+  sqlite3_str *effect = need(sqlite3_str_new(NULL));
+  struct tally tally;
+  enum kind kind = read_payload(reading->host, line, size, &tally);
+  int i;
+  for (i = 0; i < PLACES; i++) {
+    if (tally.messages[i] > 0) note(effect, "%d %s", tally.messages[i], PLACE[i]);
+    reading->messages[i] += tally.messages[i];
+  }
+  if (sqlite3_str_length(effect) == 0)
+    note(effect, kind == WEBHOOK ? "no customer in it" : "left out");
+  add_cell(&reading->table, "%d", number);
+  add_cell(&reading->table, "%s", need(sqlite3_str_value(tally.carried)));
+  add_cell(&reading->table, "%s", need(sqlite3_str_value(effect)));
+  sqlite3_free(sqlite3_str_finish(effect));
+  sqlite3_free(sqlite3_str_finish(tally.carried));
+  reading->payloads++;
+  return 1;
+}
+
 /* The errno of a read that failed, or 0. */
 static int tell_stream(struct demo *demo, FILE *file, const char *name) {
   static const char *const HEADS[] = {"line", "carries", "new messages"};
-  struct table table = {3, {6, 58, 32}, NULL, 0, 0};
-  char *line = need(sqlite3_malloc(MAX_PAYLOAD + 1));
-  int number, i, error, payloads = 0, messages[PLACES] = {0};
-  size_t size;
+  struct reading reading = {
+    .host = &demo->host, .table = {.columns = 3, .limits = {6, 58, 32}}};
+  const int *messages = reading.messages;
+  int error;
   put_heading("1. The stream");
   put_paragraph(
     0,
@@ -1381,25 +1951,16 @@ static int tell_stream(struct demo *demo, FILE *file, const char *name) {
     name
   );
   put_empty_line();
-  add_heads(&table, HEADS, COUNT_OF(HEADS));
-  for (number = 1; read_line(file, line, &size); number++) {
-    struct tally tally;
-    if (is_blank(line, size)) continue;
-    read_payload(&demo->host, line, size, number, &table, &tally);
-    for (i = 0; i < PLACES; i++)
-      messages[i] += tally.messages[i];
-    payloads++;
-  }
-  error = ferror(file) ? errno : 0;
-  sqlite3_free(line);
-  put_table(&table, 0);
+  add_heads(&reading.table, HEADS, COUNT_OF(HEADS));
+  error = each_line(file, tell_payload, &reading);
+  put_table(&reading.table, 0);
   put_empty_line();
   load_conversations(&demo->host);
   put_paragraph(
     0,
     "%d payloads. %d new messages, %d for Marta and %d for Jonas, in %d conversations; %d "
     "repeated.",
-    payloads, messages[MARTA] + messages[JONAS], messages[MARTA], messages[JONAS],
+    reading.payloads, messages[MARTA] + messages[JONAS], messages[MARTA], messages[JONAS],
     demo->host.count, messages[REPEATED]
   );
   return error;
@@ -1662,7 +2223,7 @@ static void add_event(struct table *table, struct demo *demo, const custmem_even
 }
 
 static int tell_history(struct demo *demo) {
-  struct table table = {7, {6, 20, 10, 13, 13, 10, 24}, NULL, 0, 0};
+  struct table table = {.columns = 7, .limits = {6, 20, 10, 13, 13, 10, 24}};
   static const char *const HEADS[] = {"event", "when", "what", "from", "to", "by", "reason"};
   custmem_event events[DEMO_EVENTS];
   int32_t count = 0, i;
@@ -1819,10 +2380,10 @@ static void tell_where(const struct demo *demo) {
   put_line(4, "%s check %s", self, path);
   if (demo->noted.count > 0)
     put_line(
-      4, "%s verify %s %s %lld %s", self, path, INSTRUCTOR[MARTA].id,
-      (long long)demo->noted.count, demo->noted.hash
+      4, "%s audit verify %s %lld %s --instructor %s", self, path, (long long)demo->noted.count,
+      demo->noted.hash, INSTRUCTOR[MARTA].id
     );
-  put_line(4, "%s audit %s %s", self, path, INSTRUCTOR[MARTA].id);
+  put_line(4, "%s audit export %s --instructor %s", self, path, INSTRUCTOR[MARTA].id);
   put_line(4, "sqlite3 %s .schema", path);
   put_empty_line();
   put_line(0, "When you have seen enough: rm -r %s", directory);
@@ -1914,7 +2475,7 @@ struct message {
 **
 ** name      of who writes, as the stream has it; else the identifier
 ** channel   NULL for a group: then there is no identifier either
-** raw       the identifier as it came, with its size: it may be no text at all
+** raw       the sender as it came, with its size: it may be no text at all
 ** customer  of LINKED and CANDIDATE: how the customer is called in the store; else ""
 ** messages  at least one, in the order of the stream */
 struct inbox_row {
@@ -1922,7 +2483,7 @@ struct inbox_row {
   char *name;
   char *channel;
   char *raw;
-  int raw_size;
+  int64_t raw_size;
   struct message *messages;
   int message_count;
   custmem_resolution found;
@@ -1937,6 +2498,101 @@ struct inbox {
   int count;
   int badges; /* the feature flag (T6): without it no badge is shown at all */
 };
+
+/* A row of HOST_THREADS, with all that was said in it. */
+static void load_row(struct host *host, sqlite3_stmt *thread, struct inbox_row *row) {
+  sqlite3_stmt *said = host->stmts[HOST_SAID];
+  int is_group = sqlite3_column_bytes(thread, 1) == 0, i;
+  memset(row, 0, sizeof *row);
+  row->raw = copied(thread, 2, &row->raw_size);
+  row->conversation_id = conversation_id(host->numbers[0], is_group, row->raw, row->raw_size);
+  row->name = as_text(thread, 3);
+  if (!is_group) row->channel = as_text(thread, 1);
+  row->message_count = sqlite3_column_int(thread, 4);
+  row->messages = need(sqlite3_malloc64((size_t)row->message_count * sizeof *row->messages));
+  sqlite3_bind_int64(said, 1, sqlite3_column_int64(thread, 0));
+  for (i = 0; i < row->message_count && sqlite3_step(said) == SQLITE_ROW; i++) {
+    row->messages[i].kind = as_text(said, 0);
+    row->messages[i].text = as_text(said, 1);
+    row->messages[i].at_ms = sqlite3_column_int64(said, 2);
+  }
+  sqlite3_reset(said);
+}
+
+static void load_inbox(struct host *host, struct inbox *inbox) {
+  sqlite3_stmt *thread = host->stmts[HOST_THREADS];
+  int capacity = 0;
+  while (sqlite3_step(thread) == SQLITE_ROW) {
+    if (inbox->count == capacity) {
+      capacity = capacity > 0 ? capacity * 2 : 64;
+      inbox->rows =
+        need(sqlite3_realloc64(inbox->rows, (sqlite3_uint64)capacity * sizeof *inbox->rows));
+    }
+    load_row(host, thread, &inbox->rows[inbox->count++]);
+  }
+  sqlite3_reset(thread);
+}
+
+static void free_inbox(struct inbox *inbox) {
+  int i, j;
+  for (i = 0; i < inbox->count; i++) {
+    struct inbox_row *row = &inbox->rows[i];
+    for (j = 0; j < row->message_count; j++) {
+      sqlite3_free(row->messages[j].kind);
+      sqlite3_free(row->messages[j].text);
+    }
+    sqlite3_free(row->messages);
+    sqlite3_free(row->conversation_id);
+    sqlite3_free(row->name);
+    sqlite3_free(row->channel);
+    sqlite3_free(row->raw);
+  }
+  sqlite3_free(inbox->rows);
+}
+
+/* How the customers of the rows are called in the store. */
+static int name_customers(custmem *store, struct inbox *inbox) {
+  size_t room = (size_t)inbox->count + 1;
+  const char **ids = need(sqlite3_malloc64(room * sizeof *ids));
+  custmem_customer *customers = need(sqlite3_malloc64(room * sizeof *customers));
+  int i, rc;
+  for (i = 0; i < inbox->count; i++)
+    ids[i] = inbox->rows[i].found.customer_id;
+  rc = custmem_customer_get_many(store, inbox->instructor, ids, inbox->count, customers);
+  for (i = 0; i < inbox->count; i++)
+    snprintf(
+      inbox->rows[i].customer, sizeof inbox->rows[i].customer, "%s", label(&customers[i])
+    );
+  sqlite3_free(ids);
+  sqlite3_free(customers);
+  return rc;
+}
+
+/* Asks about all rows, as of one moment. A conversation that cannot be asked about, because its id
+** is too long for custmem, is Unlinked; the code says that there is one. */
+static int resolve_inbox(custmem *store, struct inbox *inbox) {
+  size_t room = (size_t)inbox->count + 1;
+  custmem_query *queries = need(sqlite3_malloc64(room * sizeof *queries));
+  custmem_resolution *found = need(sqlite3_malloc64(room * sizeof *found));
+  int i, rc, status;
+  for (i = 0; i < inbox->count; i++) {
+    queries[i].conversation_id = inbox->rows[i].conversation_id;
+    queries[i].channel = inbox->rows[i].channel;
+    queries[i].raw_identifier = inbox->rows[i].channel != NULL ? inbox->rows[i].raw : NULL;
+    queries[i].raw_size = inbox->rows[i].raw_size;
+  }
+  rc = custmem_resolve_many(store, inbox->instructor, queries, inbox->count, found);
+  status = rc == CUSTMEM_OK ? DONE : refused(store, rc);
+  for (i = 0; i < inbox->count; i++) {
+    inbox->rows[i].found = found[i];
+    inbox->rows[i].badge = custmem_badge(&found[i]);
+  }
+  rc = name_customers(store, inbox);
+  if (rc != CUSTMEM_OK) status = refused(store, rc);
+  sqlite3_free(queries);
+  sqlite3_free(found);
+  return status;
+}
 
 /* ---- The badge page ------------------------------------------------------------------------
 ** An inbox as one HTML file that needs no other: the list of the conversations, then each
@@ -2231,7 +2887,7 @@ static void put_conversations(const struct inbox *inbox) {
 }
 
 /* Prints the page. */
-static int write_page(const struct inbox *inbox) {
+static void write_page(const struct inbox *inbox) {
   const char *plural = inbox->count == 1 ? "" : "s";
   char *total = need(sqlite3_mprintf("%d conversation%s", inbox->count, plural));
   put_head(inbox->instructor);
@@ -2243,140 +2899,1427 @@ static int write_page(const struct inbox *inbox) {
     "</p></footer>\n</body>\n</html>\n"
   );
   sqlite3_free(total);
+}
+
+/* ---- Commands: the store ------------------------------------------------------------------- */
+
+#define PAGE_SIZE 64 /* rows that are asked for at a time */
+
+static const struct field STORE_FIELDS[] = {
+  {"path", IS_TEXT, "store", 0, "the file"},
+  {"result", IS_TEXT, "result", 0, "made, or there already"},
+  {"store_id", IS_TEXT, "id", 0, "the store's own id; its audit is bound to it"},
+  {"created_at", IS_TIME, "made at", 0, "when it was made"},
+  {"schema_version", IS_NUMBER, "schema", 0, "the version of its tables"},
+  {"rules_version", IS_NUMBER, "rules", 0,
+   "the version of the rules that its keys were made by"},
+};
+
+static int run_init(const struct request *request, custmem *none) {
+  const char *path = request->argv[0];
+  int was_there = access(path, F_OK) == 0;
+  struct listing listing;
+  custmem_info info;
+  custmem *store;
+  int rc, status = open_store(path, 0, &store);
+  (void)none;
+  if (status != DONE) return status;
+  rc = custmem_store_info(store, &info);
+  if (rc == CUSTMEM_OK) {
+    open_listing(&listing, request, AS_RECORD);
+    give_text(&listing, path);
+    give_text(&listing, was_there ? "there already" : "made");
+    give_text(&listing, info.id);
+    give_number(&listing, info.created_at_ms);
+    give_number(&listing, info.schema_version);
+    give_number(&listing, info.rules_version);
+    close_listing(&listing);
+  } else {
+    status = refused(store, rc);
+  }
+  custmem_close(store);
+  return status;
+}
+
+/* Says what is wrong, and where, as far as the fault has a place. */
+static int report_fault(const custmem *store, int rc, const custmem_report *report) {
+  sqlite3_str *place = need(sqlite3_str_new(NULL));
+  int status = refused(store, rc);
+  if (report->instructor_id[0] != '\0') note(place, "instructor %s", report->instructor_id);
+  if (report->seq > 0) note(place, "event %lld", (long long)report->seq);
+  if (report->subject[0] != '\0') note(place, "%s", report->subject);
+  if (report->fault != CUSTMEM_FAULT_NONE && sqlite3_str_length(place) > 0)
+    complain("the first fault is at %s", sqlite3_str_value(place));
+  sqlite3_free(sqlite3_str_finish(place));
+  return status;
+}
+
+static int is_for_people(const struct request *request) {
+  return request->options[OPT_JSON] == NULL;
+}
+
+static const struct field CHECK_FIELDS[] = {
+  {"instructors", IS_NUMBER, "instructors", 0, "how many were found sound"},
+  {"customers", IS_NUMBER, "customers", 0, "how many were found sound"},
+  {"links", IS_NUMBER, "links", 0, "how many were found sound"},
+  {"events", IS_NUMBER, "events", 0, "how many were found sound"},
+};
+
+static int run_check(const struct request *request, custmem *store) {
+  struct listing listing;
+  custmem_report report;
+  int rc;
+  begin_work(store, "check", 0);
+  rc = custmem_check(store, &report);
+  end_work();
+  if (rc != CUSTMEM_OK) return report_fault(store, rc, &report);
+  if (is_for_people(request)) put_line(0, "sound");
+  open_listing(&listing, request, AS_RECORD);
+  give_number(&listing, report.instructors);
+  give_number(&listing, report.customers);
+  give_number(&listing, report.links);
+  give_number(&listing, report.events);
+  close_listing(&listing);
   return DONE;
 }
 
-/* ---- Commands ------------------------------------------------------------------------------ */
-
-/* `arguments` says how many there are: first those that are required, then, in brackets, those
-** that are given all or not at all. `run` is called with as many as it says. */
-struct command {
-  const char *name;
-  int (*run)(int argc, char **argv);
-  const char *arguments;
-  const char *summary;
-  const char *help;
-  const char *example;
+static const struct field BACKUP_FIELDS[] = {
+  {"path", IS_TEXT, "backup", 0, "the copy"},
+  {"bytes", IS_NUMBER, "bytes", 0, "its size"},
 };
 
-static int run_help(int argc, char **argv);
-static int run_version(int argc, char **argv);
-
-static const struct command COMMANDS[] = {
-  {"demo", run_demo, "[FILE]", "tell the whole story on a stream of WhatsApp webhooks",
-   "Reads FILE, JSON lines of a webhook payload each (without FILE: " DEMO_STREAM "). "
-   "Shows what they carry and the inboxes that they make, then tells what custmem allows and "
-   "what it refuses, on a store in a fresh directory under $TMPDIR or /tmp. The store is left "
-   "there to be looked into.",
-   "demo " DEMO_STREAM},
-  {"check", run_check, "STORE", "check everything in a store",
-   "SQLite's own integrity, the schema, every customer's key, every instructor's audit chain "
-   "and links. Prints \"sound\" and how many there are of each, or says where the first fault "
-   "is. The store is opened read-only.",
-   "check inbox.db"},
-  {"audit", run_audit, "STORE INSTRUCTOR", "export an instructor's audit trail as JSON lines",
-   "The first line is an object with store_id, instructor_id, count and head. Then comes an "
-   "object an event, with the columns of the table audit_events: instructor_id, seq, "
-   "event_name, conversation_id, previous_customer_id, new_customer_id, actor_type, actor_id, "
-   "reason, context, created_at (Unix milliseconds) and hash (hexadecimal). What is not there "
-   "is null. The export is not verified: see verify.",
-   "audit inbox.db marta"},
-  {"verify", run_verify, "STORE INSTRUCTOR [COUNT HASH]", "verify an instructor's audit chain",
-   "Every event, every hash, and every link against the events. With COUNT and HASH, a head "
-   "that was noted outside the store, also that the chain continues it: only so does a history "
-   "show that was cut off or exchanged. Prints \"sound\" and the head as it is now.",
-   "verify inbox.db marta"},
-  {"help", run_help, "[COMMAND]", "say what there is, or how to use a command",
-   "Without COMMAND, lists the commands and the exit status.", "help verify"},
-  {"version", run_version, "", "print the versions of custmem and of SQLite",
-   "The versions of the code that this program is made of.", "version"},
-};
-
-/* How many single-letter mistakes (one too many, one missing, another, two exchanged) lie between
-** two words; words too long to be a mistyped command are far from all. */
-static int distance(const char *a, const char *b) {
-  enum { LONGEST = 16 };
-  int d[LONGEST + 1][LONGEST + 1];
-  int a_size = (int)strlen(a), b_size = (int)strlen(b);
-  int i, j;
-  if (a_size > LONGEST || b_size > LONGEST) return LONGEST;
-  for (i = 0; i <= a_size; i++) {
-    for (j = 0; j <= b_size; j++) {
-      int best = i == 0 ? j : i;
-      if (i > 0 && j > 0) {
-        best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
-        if (d[i - 1][j] + 1 < best) best = d[i - 1][j] + 1;
-        if (d[i][j - 1] + 1 < best) best = d[i][j - 1] + 1;
-        if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && d[i - 2][j - 2] + 1 < best)
-          best = d[i - 2][j - 2] + 1;
-      }
-      d[i][j] = best;
-    }
-  }
-  return d[a_size][b_size];
+static int64_t file_size(const char *path) {
+  struct stat file;
+  return stat(path, &file) == 0 ? (int64_t)file.st_size : 0;
 }
 
-/* The command of that name. If there is none it says so, and which it may have been. */
-static const struct command *find_command(const char *name) {
-  const struct command *nearest = NULL;
-  int least = 0;
-  size_t i;
-  for (i = 0; i < COUNT_OF(COMMANDS); i++) {
-    int mistakes = distance(name, COMMANDS[i].name);
-    if (strcmp(name, COMMANDS[i].name) == 0) return &COMMANDS[i];
-    int close_enough = 2 * mistakes <= (int)strlen(COMMANDS[i].name) + 1;
-    if (close_enough && (nearest == NULL || mistakes < least)) {
-      nearest = &COMMANDS[i];
-      least = mistakes;
-    }
-  }
-  if (nearest != NULL)
-    complain("there is no command \"%s\"; did you mean \"%s\"?", name, nearest->name);
+static int run_backup(const struct request *request, custmem *store) {
+  const char *target = request->argv[1];
+  struct listing listing;
+  int rc;
+  begin_work(store, "backup", 0);
+  work.target = target;
+  work.target_size = file_size(request->argv[0]);
+  rc = custmem_backup(store, target);
+  end_work();
+  if (rc != CUSTMEM_OK) return refused(store, rc);
+  open_listing(&listing, request, AS_RECORD);
+  give_text(&listing, target);
+  give_number(&listing, file_size(target));
+  close_listing(&listing);
+  return DONE;
+}
+
+/* ---- Commands: a line each ----------------------------------------------------------------- */
+
+/* Work on the lines of standard input, with a row for each of them.
+**
+** reader   a statement of READ_OBJECT
+** status   DONE until a line is refused or the store fails
+** number   of business, whose messages count; NULL: all */
+struct stream {
+  const struct request *request;
+  custmem *store;
+  struct host host;
+  sqlite3_stmt *reader;
+  struct listing listing;
+  int status;
+  int lines;
+  int refused;
+};
+
+/* Nobody is asked for anything: who types a command without its arguments is told so. */
+static int has_lines(const struct request *request, const char *missing) {
+  if (!isatty(STDIN_FILENO)) return 1;
+  complain(
+    "%s: %s is missing; or give JSON lines on standard input", request->command->name, missing
+  );
+  return 0;
+}
+
+/* Gives the lines of standard input to `use`, and says at the end what became of them. */
+static int run_lines(
+  const struct request *request,
+  custmem *store,
+  int (*use)(void *ctx, const char *line, size_t size, int number)
+) {
+  struct stream stream;
+  int error;
+  memset(&stream, 0, sizeof stream);
+  stream.request = request;
+  stream.store = store;
+  open_host(&stream.host);
+  stream.reader = prepare(stream.host.db, READ_OBJECT);
+  open_listing(&stream.listing, request, AS_TABLE);
+  show_each_row(&stream.listing);
+  begin_work(store, request->command->name, 1);
+  error = each_line(stdin, use, &stream);
+  end_work();
+  close_listing(&stream.listing);
+  sqlite3_finalize(stream.reader);
+  close_host(&stream.host);
+  if (stream.refused > 0) complain("%d of %d lines were refused", stream.refused, stream.lines);
+  if (is_stopped()) complain("stopped after line %d", (int)work.lines);
+  if (error != 0) complain("cannot read standard input: %s", strerror(error));
+  return error != 0 ? INPUT_OUTPUT : stream.status;
+}
+
+/* Counts a line that came to nothing. The others are still looked at, unless it is the store that
+** fails: then they would fare no better. */
+static int refuse_line(struct stream *stream, int rc) {
+  int is_about_the_line = rc < CUSTMEM_BUSY;
+  stream->refused++;
+  stream->status = is_about_the_line ? REFUSED : status_of(rc);
+  return is_about_the_line;
+}
+
+/* Reads a line of JSON that is an object. 0, and the object's message says why, if it is none. */
+static int read_json_line(
+  struct stream *stream,
+  struct object *object,
+  const char *line,
+  size_t size
+) {
+  enum kind kind = kind_of(&stream->host, line, size);
+  if (kind == TOO_LONG)
+    spoil(object, "it is longer than any line may be");
+  else if (kind == NOT_JSON)
+    spoil(object, "it is not JSON");
   else
-    complain("there is no command \"%s\"; %s help lists them", name, program);
+    return read_object(object, stream->reader, line, size);
+  return 0;
+}
+
+/* Why an identifier on a line is no key: the library's word, or the channel that was meant. */
+static void explain(struct object *object, const char *channel, const char *message) {
+  char *fault = channel_fault(channel);
+  spoil(object, "%s", fault != NULL ? fault : message);
+  sqlite3_free(fault);
+}
+
+/* What a line that cannot be read is called in the place of a code of the library's. */
+static const char BAD_LINE[] = "BAD_LINE";
+
+#define LINE_FIELD                                                                             \
+  { "line", IS_ORDINAL, "line", 6, "its line on standard input" }
+#define ERROR_FIELDS                                                                           \
+  {"error", IS_OPTIONAL, NULL, 0, "the code of a refusal, or BAD_LINE"}, {                     \
+    "message", IS_OPTIONAL, "message", INT_MAX, "why it was refused"                           \
+  }
+
+/* ---- Commands: identifiers and customers --------------------------------------------------- */
+
+static const struct field NORMALIZE_FIELDS[] = {
+  LINE_FIELD,
+  {"channel", IS_OPTIONAL, "channel", 24, "the channel"},
+  {"identifier", IS_OPTIONAL, "identifier", 32, "as it was given"},
+  {"normalized_identifier", IS_OPTIONAL, "key", 24, "the key; null if it is refused"},
+  {"refusal", IS_OPTIONAL, "refusal", 16, "what it is refused for, or BAD_LINE"},
+  {"message", IS_OPTIONAL, "message", INT_MAX, "the same, as a sentence"},
+};
+
+static void give_key(
+  struct listing *listing,
+  int line,
+  const char *channel,
+  const char *raw,
+  const char *key,
+  const char *refusal,
+  const char *message
+) {
+  give_number(listing, line);
+  give_text(listing, channel);
+  give_text(listing, raw);
+  give_text(listing, key);
+  give_text(listing, refusal);
+  give_text(listing, message);
+}
+
+static int normalize_line(void *ctx, const char *line, size_t size, int number) {
+  struct stream *stream = ctx;
+  struct object object = {.names = {"channel", "identifier"}, .count = 2, .required = 2};
+  struct listing *listing = &stream->listing;
+  const char *channel, *raw;
+  char key[CUSTMEM_IDENTIFIER_MAX + 1];
+  int refusal = CUSTMEM_ACCEPTED, is_read;
+  stream->lines++;
+  is_read = read_json_line(stream, &object, line, size);
+  channel = object.values[0];
+  raw = object.values[1];
+  if (is_read) refusal = custmem_normalize(channel, raw, CUSTMEM_NUL_TERMINATED, key);
+  if (!is_read) {
+    give_key(listing, number, "", "", "", BAD_LINE, object.message);
+  } else if (refusal == CUSTMEM_ACCEPTED) {
+    give_key(listing, number, channel, raw, key, "", "");
+  } else {
+    explain(&object, channel, custmem_refusal_text(refusal));
+    give_key(listing, number, channel, raw, "", custmem_refusal_name(refusal), object.message);
+  }
+  free_values(&object);
+  return (is_read && refusal == CUSTMEM_ACCEPTED) ||
+         refuse_line(stream, CUSTMEM_BAD_IDENTIFIER);
+}
+
+static int check_normalize(const struct request *request) {
+  return request->argc > 0 || has_lines(request, "CHANNEL");
+}
+
+/* For people and for scripts it prints the key alone. */
+static int run_normalize(const struct request *request, custmem *none) {
+  const char *channel = request->argv[0], *raw = request->argv[1], *name = "", *text = "";
+  char key[CUSTMEM_IDENTIFIER_MAX + 1];
+  struct listing listing;
+  int refusal;
+  if (request->argc == 0) return run_lines(request, none, normalize_line);
+  refusal = custmem_normalize(channel, raw, CUSTMEM_NUL_TERMINATED, key);
+  if (refusal != CUSTMEM_ACCEPTED) {
+    name = custmem_refusal_name(refusal);
+    text = custmem_refusal_text(refusal);
+    complain("%s: %s: %s", custmem_code_name(CUSTMEM_BAD_IDENTIFIER), name, text);
+  }
+  if (!is_for_people(request)) {
+    open_listing(&listing, request, AS_RECORD);
+    give_key(&listing, 0, channel, raw, key, name, text);
+    close_listing(&listing);
+  } else if (refusal == CUSTMEM_ACCEPTED) {
+    put_line(0, "%s", key);
+  }
+  return refusal == CUSTMEM_ACCEPTED ? DONE : REFUSED;
+}
+
+#define CUSTOMER_FIELDS                                                                        \
+  {"id", IS_OPTIONAL, "customer", 36, "the customer's id"},                                    \
+    {"channel", IS_OPTIONAL, "channel", 24, "the channel"},                                    \
+    {"normalized_identifier", IS_OPTIONAL, "key", 40, "the key, by which it is found"},        \
+    {"display_identifier", IS_OPTIONAL, "display", 24, "what people call it; may be null"},    \
+    {"created_at", IS_TIME, "made at", 0, "when it was made"}, {                               \
+    "updated_at", IS_TIME, "changed at", 0, "when it was last changed"                         \
+  }
+
+static void give_customer(struct listing *listing, const custmem_customer *customer) {
+  give_text(listing, customer->id);
+  give_text(listing, customer->channel);
+  give_text(listing, customer->normalized_identifier);
+  give_text(listing, customer->display_identifier);
+  give_number(listing, customer->created_at_ms);
+  give_number(listing, customer->updated_at_ms);
+}
+
+static const struct field CUSTOMER[] = {CUSTOMER_FIELDS};
+
+/* One customer: the id alone, if that was asked for. */
+static int put_customer(const struct request *request, const custmem_customer *customer) {
+  struct listing listing;
+  if (request->options[OPT_ID] != NULL) {
+    put_line(0, "%s", customer->id);
+    return DONE;
+  }
+  open_listing(&listing, request, AS_RECORD);
+  give_customer(&listing, customer);
+  close_listing(&listing);
+  return DONE;
+}
+
+static int run_list(const struct request *request, custmem *store) {
+  static custmem_customer customers[PAGE_SIZE];
+  const char *instructor = request->options[OPT_INSTRUCTOR];
+  char after[CUSTMEM_UUID_SIZE + 1] = "";
+  struct listing listing;
+  int32_t count, i;
+  int rc;
+  open_listing(&listing, request, AS_TABLE);
+  do {
+    rc = custmem_customer_list(
+      store, instructor, after[0] != '\0' ? after : NULL, customers, PAGE_SIZE, &count
+    );
+    for (i = 0; i < count; i++)
+      give_customer(&listing, &customers[i]);
+    if (count > 0) memcpy(after, customers[count - 1].id, sizeof after);
+  } while (rc == CUSTMEM_OK && count == PAGE_SIZE && output_error == 0);
+  close_listing(&listing);
+  return rc == CUSTMEM_OK ? DONE : refused(store, rc);
+}
+
+static const struct field CREATE_FIELDS[] = {
+  LINE_FIELD,
+  {"result", IS_TEXT, "result", 8, "made, existing (it is returned as it is) or refused"},
+  CUSTOMER_FIELDS,
+  ERROR_FIELDS,
+};
+
+static void give_created(
+  struct listing *listing,
+  int line,
+  const char *result,
+  const custmem_customer *customer,
+  const char *error,
+  const char *message
+) {
+  give_number(listing, line);
+  give_text(listing, result);
+  give_customer(listing, customer);
+  give_text(listing, error);
+  give_text(listing, message);
+}
+
+/* Each line is a transaction of its own: done and reported, or refused and reported. */
+static int create_line(void *ctx, const char *line, size_t size, int number) {
+  struct stream *stream = ctx;
+  struct object object = {
+    .names = {"channel", "identifier", "display"}, .count = 3, .required = 2};
+  const int64_t whole = CUSTMEM_NUL_TERMINATED;
+  custmem_actor actor = actor_of(stream->request);
+  custmem_customer customer;
+  int32_t created = 0;
+  int rc = CUSTMEM_BAD_TEXT, is_read = read_json_line(stream, &object, line, size);
+  stream->lines++;
+  memset(&customer, 0, sizeof customer);
+  if (is_read)
+    rc = custmem_customer_create(
+      stream->store, &actor, object.values[0], object.values[1], whole, object.values[2], whole,
+      &customer, &created
+    );
+  if (is_read && rc != CUSTMEM_OK)
+    explain(&object, object.values[0], custmem_errmsg(stream->store));
+  give_created(
+    &stream->listing, number,
+    rc != CUSTMEM_OK ? "refused"
+    : created        ? "made"
+                     : "existing",
+    &customer,
+    rc == CUSTMEM_OK ? ""
+    : is_read        ? custmem_code_name(rc)
+                     : BAD_LINE,
+    object.message
+  );
+  free_values(&object);
+  return rc == CUSTMEM_OK || refuse_line(stream, rc);
+}
+
+static int check_create(const struct request *request) {
+  if (request->argc > 1) return 1;
+  if (request->options[OPT_DISPLAY] == NULL && request->options[OPT_ID] == NULL)
+    return has_lines(request, "CHANNEL");
+  complain("%s: --display and --id go with CHANNEL and IDENTIFIER", request->command->name);
+  return 0;
+}
+
+static int run_create(const struct request *request, custmem *store) {
+  const char *display = request->options[OPT_DISPLAY];
+  custmem_actor actor = actor_of(request);
+  custmem_customer customer;
+  struct listing listing;
+  int32_t created;
+  int rc;
+  if (request->argc == 1) return run_lines(request, store, create_line);
+  rc = custmem_customer_create(
+    store, &actor, request->argv[1], request->argv[2], CUSTMEM_NUL_TERMINATED, display,
+    CUSTMEM_NUL_TERMINATED, &customer, &created
+  );
+  if (rc != CUSTMEM_OK) return refused(store, rc);
+  if (request->options[OPT_ID] != NULL) return put_customer(request, &customer);
+  open_listing(&listing, request, AS_RECORD);
+  give_created(&listing, 0, created ? "made" : "existing", &customer, "", "");
+  close_listing(&listing);
+  return DONE;
+}
+
+static int run_find(const struct request *request, custmem *store) {
+  custmem_customer customer;
+  int rc = custmem_customer_find(
+    store, request->options[OPT_INSTRUCTOR], request->argv[1], request->argv[2],
+    CUSTMEM_NUL_TERMINATED, &customer
+  );
+  return rc == CUSTMEM_OK ? put_customer(request, &customer) : refused(store, rc);
+}
+
+static int run_show(const struct request *request, custmem *store) {
+  custmem_customer customer;
+  int rc =
+    custmem_customer_get(store, request->options[OPT_INSTRUCTOR], request->argv[1], &customer);
+  return rc == CUSTMEM_OK ? put_customer(request, &customer) : refused(store, rc);
+}
+
+/* To leave the text out does not remove it: it may have been forgotten. */
+static int check_set_display(const struct request *request) {
+  if ((request->argc > 2) != (request->options[OPT_REMOVE] != NULL)) return 1;
+  complain("%s: give either DISPLAY or --remove", request->command->name);
+  return 0;
+}
+
+static int run_set_display(const struct request *request, custmem *store) {
+  const char *display = request->argc > 2 ? request->argv[2] : NULL;
+  custmem_actor actor = actor_of(request);
+  custmem_customer customer;
+  int rc;
+  rc = custmem_customer_set_display(
+    store, &actor, request->argv[1], display, CUSTMEM_NUL_TERMINATED, &customer
+  );
+  return rc == CUSTMEM_OK ? put_customer(request, &customer) : refused(store, rc);
+}
+
+static const struct field CONVERSATION_FIELDS[] = {
+  {"conversation_id", IS_TEXT, "conversation", 64, "the conversation's id"},
+  {"customer_id", IS_TEXT, NULL, 0, "the customer that it is linked to"},
+  {"audit_seq", IS_NUMBER, "event", 10, "the audit event that linked it"},
+  {"updated_at", IS_TIME, "linked at", 25, "when it was linked"},
+};
+
+static int run_conversations(const struct request *request, custmem *store) {
+  static custmem_conversation page[PAGE_SIZE];
+  const char *instructor = request->options[OPT_INSTRUCTOR], *customer = request->argv[1];
+  char after[CUSTMEM_ID_MAX + 1] = "";
+  struct listing listing;
+  int32_t count, i;
+  int rc;
+  open_listing(&listing, request, AS_TABLE);
+  do {
+    rc = custmem_conversations(
+      store, instructor, customer, after[0] != '\0' ? after : NULL, page, PAGE_SIZE, &count
+    );
+    for (i = 0; i < count; i++) {
+      give_text(&listing, page[i].conversation_id);
+      give_text(&listing, page[i].customer_id);
+      give_number(&listing, page[i].audit_seq);
+      give_number(&listing, page[i].updated_at_ms);
+    }
+    if (count > 0) memcpy(after, page[count - 1].conversation_id, sizeof after);
+  } while (rc == CUSTMEM_OK && count == PAGE_SIZE && output_error == 0);
+  close_listing(&listing);
+  return rc == CUSTMEM_OK ? DONE : refused(store, rc);
+}
+
+/* ---- Commands: who is writing? ------------------------------------------------------------- */
+
+static const struct field RESOLVE_FIELDS[] = {
+  LINE_FIELD,
+  {"badge", IS_BADGE, "badge", 14, "the badge's label"},
+  {"outcome", IS_OPTIONAL, "outcome", 0, "linked, candidate or unlinked"},
+  {"why", IS_OPTIONAL, "why", 16, "why it came out so"},
+  {"refusal", IS_OPTIONAL, "refusal", 0, "why the identifier was refused"},
+  {"normalized_identifier", IS_OPTIONAL, "key", 24, "what was looked for"},
+  {"customer_id", IS_OPTIONAL, "customer", 36, "the customer, if there is one"},
+  {"conversation_id", IS_OPTIONAL, "conversation", 64, "the conversation's id"},
+  {"step", IS_ORDINAL, "step", 0, "the step that decided: 1, 2 or 3"},
+  {"rules_version", IS_ORDINAL, NULL, 0, "the version of the rules of normalization"},
+  {"event_name", IS_OPTIONAL, "event", 0, "the conceptual event"},
+  ERROR_FIELDS,
+};
+
+static void give_resolution(
+  struct listing *listing,
+  int line,
+  const char *conversation,
+  const custmem_resolution *found /* NULL: the line was refused */
+) {
+  const custmem_resolution none = {0}, *it = found != NULL ? found : &none;
+  int is_answer = found != NULL;
+  give_number(listing, line);
+  give_text(listing, is_answer ? custmem_badge_label(custmem_badge(it)) : "");
+  give_text(listing, is_answer ? custmem_outcome_name(it->outcome) : "");
+  give_text(listing, is_answer ? custmem_why_name(it->why) : "");
+  give_text(listing, it->refusal != 0 ? custmem_refusal_name(it->refusal) : "");
+  give_text(listing, it->normalized_identifier);
+  give_text(listing, it->customer_id);
+  give_text(listing, conversation);
+  give_number(listing, it->step);
+  give_number(listing, it->rules_version);
+  give_text(listing, it->event_name);
+}
+
+/* Resolves, and gives a row. 1 to go on. */
+static int resolve_one(struct stream *stream, int line, const custmem_query *query) {
+  custmem_resolution found;
+  int rc = custmem_resolve(
+    stream->store, stream->request->options[OPT_INSTRUCTOR], query->conversation_id,
+    query->channel, query->raw_identifier, query->raw_size, &found
+  );
+  give_resolution(
+    &stream->listing, line, query->conversation_id, rc == CUSTMEM_OK ? &found : NULL
+  );
+  give_text(&stream->listing, rc == CUSTMEM_OK ? "" : custmem_code_name(rc));
+  give_text(&stream->listing, rc == CUSTMEM_OK ? "" : custmem_errmsg(stream->store));
+  return rc == CUSTMEM_OK || refuse_line(stream, rc);
+}
+
+/* Resolves the sender of a message. One that has no sender, or was sent to another number, is
+** nobody's here. */
+static int resolve_message(
+  struct stream *stream,
+  int line,
+  sqlite3_stmt *change,
+  sqlite3_stmt *message
+) {
+  char *account = shown(change, 0), *number = shown(change, 2), *raw;
+  const char *wanted = stream->request->options[OPT_NUMBER];
+  struct origin origin = origin_of(message, account);
+  custmem_query query;
+  int goes_on = 1;
+  raw = copied(message, origin.sender, &query.raw_size);
+  if (raw != NULL && number[0] != '\0' && (wanted == NULL || strcmp(wanted, number) == 0)) {
+    char *id = conversation_id(number, origin.is_group, raw, query.raw_size);
+    query.conversation_id = id;
+    query.channel = origin.is_group ? NULL : origin.channel;
+    query.raw_identifier = origin.is_group ? NULL : raw;
+    goes_on = resolve_one(stream, line, &query);
+    sqlite3_free(id);
+  }
+  sqlite3_free(account);
+  sqlite3_free(number);
+  sqlite3_free(raw);
+  sqlite3_free(origin.channel);
+  return goes_on;
+}
+
+static int resolve_payload(struct stream *stream, int line, const char *payload, size_t size) {
+  sqlite3_stmt *change = stream->host.stmts[HOST_CHANGES];
+  sqlite3_stmt *message = stream->host.stmts[HOST_MESSAGES];
+  int goes_on = 1;
+  sqlite3_bind_text64(change, 1, payload, size, SQLITE_STATIC, SQLITE_UTF8);
+  while (goes_on && sqlite3_step(change) == SQLITE_ROW) {
+    sqlite3_bind_value(message, 1, sqlite3_column_value(change, 3));
+    sqlite3_bind_int(message, 2, 0);
+    while (goes_on && sqlite3_step(message) == SQLITE_ROW)
+      goes_on = resolve_message(stream, line, change, message);
+    sqlite3_reset(message);
+  }
+  sqlite3_reset(change);
+  return goes_on;
+}
+
+/* A line is a webhook, with a row for each message, or names one conversation. */
+static int resolve_line(void *ctx, const char *line, size_t size, int number) {
+  struct stream *stream = ctx;
+  struct object object = {
+    .names = {"conversation_id", "channel", "identifier"}, .count = 3, .required = 1};
+  int goes_on;
+  stream->lines++;
+  if (kind_of(&stream->host, line, size) == WEBHOOK)
+    return resolve_payload(stream, number, line, size);
+  if (read_json_line(stream, &object, line, size)) {
+    custmem_query query = {
+      object.values[0], object.values[1], object.values[2], CUSTMEM_NUL_TERMINATED};
+    goes_on = resolve_one(stream, number, &query);
+  } else {
+    give_resolution(&stream->listing, number, "", NULL);
+    give_text(&stream->listing, BAD_LINE);
+    give_text(&stream->listing, object.message);
+    goes_on = refuse_line(stream, CUSTMEM_BAD_TEXT);
+  }
+  free_values(&object);
+  return goes_on;
+}
+
+static int check_resolve(const struct request *request) {
+  return request->argc > 1 || has_lines(request, "CONVERSATION");
+}
+
+static int run_resolve(const struct request *request, custmem *store) {
+  custmem_resolution found;
+  struct listing listing;
+  int rc;
+  if (request->argc == 1) return run_lines(request, store, resolve_line);
+  rc = custmem_resolve(
+    store, request->options[OPT_INSTRUCTOR], request->argv[1],
+    request->argc > 2 ? request->argv[2] : NULL, request->argc > 2 ? request->argv[3] : NULL,
+    CUSTMEM_NUL_TERMINATED, &found
+  );
+  if (rc != CUSTMEM_OK) return refused(store, rc);
+  open_listing(&listing, request, AS_RECORD);
+  give_resolution(&listing, 0, request->argv[1], &found);
+  give_text(&listing, "");
+  give_text(&listing, "");
+  close_listing(&listing);
+  return DONE;
+}
+
+enum { INBOX_BADGE = 3, INBOX_COPY, INBOX_CUSTOMER };
+
+static const struct field INBOX_FIELDS[] = {
+  {"name", IS_TEXT, "name", 20, "of who writes, as they call themselves"},
+  {NULL, IS_TEXT, "last message", 24, ""},
+  {"last_at", IS_TIME, "when", 25, "when the last message was sent"},
+  [INBOX_BADGE] = {"badge", IS_BADGE, "badge", 14, "the badge's label"},
+  [INBOX_COPY] = {"badge_copy", IS_TEXT, "", 37, "the words beside it"},
+  [INBOX_CUSTOMER] =
+    {"customer", IS_OPTIONAL, "customer", 20, "what the store calls the customer"},
+  {"conversation_id", IS_TEXT, "conversation", INT_MAX, "the conversation's id"},
+  {"customer_id", IS_OPTIONAL, NULL, 0, "the customer, if there is one"},
+  {"outcome", IS_TEXT, NULL, 0, "linked, candidate or unlinked"},
+  {"why", IS_TEXT, NULL, 0, "why it came out so"},
+  {"channel", IS_OPTIONAL, NULL, 0, "the channel; null for a group"},
+  {"identifier", IS_OPTIONAL, NULL, 0, "of who writes, as it came; null for a group"},
+  {"messages", IS_NUMBER, NULL, 0, "how many there are"},
+  {"last_kind", IS_TEXT, NULL, 0, "what the last message is: text, image, ..."},
+  {"last_text", IS_OPTIONAL, NULL, 0, "its text or caption"},
+};
+
+static void give_inbox_row(struct listing *listing, const struct inbox_row *row) {
+  const struct message *last = &row->messages[row->message_count - 1];
+  int is_plain = strcmp(last->kind, "text") == 0;
+  char *line = need(
+    is_plain ? sqlite3_mprintf("%s", last->text)
+             : sqlite3_mprintf("[%s] %s", last->kind, last->text)
+  );
+  char *raw = spell(row->raw, row->raw_size, is_no_text);
+  give_text(listing, row->name);
+  give_text(listing, line);
+  give_number(listing, last->at_ms);
+  give_text(listing, custmem_badge_label(row->badge));
+  give_text(listing, custmem_badge_copy(row->badge));
+  give_text(listing, row->customer);
+  give_text(listing, row->conversation_id);
+  give_text(listing, row->found.customer_id);
+  give_text(listing, custmem_outcome_name(row->found.outcome));
+  give_text(listing, custmem_why_name(row->found.why));
+  give_text(listing, row->channel != NULL ? row->channel : "");
+  give_text(listing, row->channel != NULL ? raw : "");
+  give_number(listing, row->message_count);
+  give_text(listing, last->kind);
+  give_text(listing, last->text);
+  sqlite3_free(line);
+  sqlite3_free(raw);
+}
+
+/* As a table or as JSON. Without the flag, a table says nothing about customers. */
+static void put_inbox(const struct request *request, const struct inbox *inbox) {
+  struct listing listing;
+  struct field fields[COUNT_OF(INBOX_FIELDS)];
+  int i;
+  memcpy(fields, INBOX_FIELDS, sizeof fields);
+  for (i = INBOX_BADGE; i <= INBOX_CUSTOMER && !inbox->badges; i++)
+    fields[i].heading = NULL;
+  open_fields(&listing, fields, COUNT_OF(fields), AS_TABLE, !is_for_people(request));
+  for (i = 0; i < inbox->count; i++)
+    give_inbox_row(&listing, &inbox->rows[i]);
+  close_listing(&listing);
+}
+
+static int keep_payload(void *ctx, const char *line, size_t size, int number) {
+  struct tally tally;
+  (void)number;
+  read_payload(ctx, line, size, &tally);
+  sqlite3_free(sqlite3_str_finish(tally.carried));
+  return 1;
+}
+
+/* Reads the stream of one business number. */
+static int read_stream(struct host *host, const char *name, const char *number) {
+  FILE *file = strcmp(name, "-") == 0 ? stdin : fopen(name, "rb");
+  int error = file == NULL ? errno : 0;
+  host->is_inbox = 1;
+  host->instructors = 1;
+  host->numbers[0] = need(sqlite3_mprintf("%s", number));
+  if (error == 0) error = each_line(file, keep_payload, host);
+  if (file != NULL && file != stdin) fclose(file);
+  if (error == 0) return DONE;
+  complain("cannot read %s: %s", name, strerror(error));
+  return INPUT_OUTPUT;
+}
+
+static int check_inbox(const struct request *request) {
+  if (request->options[OPT_HTML] == NULL || is_for_people(request)) return 1;
+  complain("%s: give either --html or --json", request->command->name);
+  return 0;
+}
+
+static int run_inbox(const struct request *request, custmem *store) {
+  struct inbox inbox = {request->options[OPT_INSTRUCTOR], NULL, 0, 0};
+  struct host host;
+  int status;
+  inbox.badges = request->options[OPT_BADGES] != NULL;
+  open_host(&host);
+  begin_work(store, "inbox", 0);
+  status = read_stream(&host, request->argv[1], request->options[OPT_NUMBER]);
+  if (status == DONE && !is_stopped()) {
+    load_inbox(&host, &inbox);
+    status = resolve_inbox(store, &inbox);
+    end_work();
+    if (request->options[OPT_HTML] != NULL)
+      write_page(&inbox);
+    else
+      put_inbox(request, &inbox);
+  }
+  end_work();
+  free_inbox(&inbox);
+  close_host(&host);
+  return status;
+}
+
+/* ---- Commands: links ----------------------------------------------------------------------- */
+
+/* A head as it is noted down, to be an anchor later: "6 ab12…". */
+static void write_head(char *text, size_t size, const custmem_head *head) {
+  snprintf(text, size, "%lld %s", (long long)head->count, head->hash);
+}
+
+#define HEAD_TEXT_SIZE (CUSTMEM_HASH_SIZE + 24)
+
+#define HEAD_FIELDS                                                                            \
+  {NULL, IS_TEXT, "head", 0, ""},                                                              \
+    {"count", IS_NUMBER, NULL, 0, "how many events the instructor's audit has"}, {             \
+    "head", IS_TEXT, NULL, 0, "the hash of the last; with count it is the anchor for later"    \
+  }
+
+static void give_head(struct listing *listing, const custmem_head *head) {
+  char text[HEAD_TEXT_SIZE];
+  write_head(text, sizeof text, head);
+  give_text(listing, text);
+  give_number(listing, head->count);
+  give_text(listing, head->hash);
+}
+
+static const struct field WRITTEN_FIELDS[] = {
+  {"conversation_id", IS_TEXT, "conversation", 0, "the conversation's id"},
+  {"previous_customer_id", IS_OPTIONAL, "before", 0, "the customer before; null for none"},
+  {"customer_id", IS_OPTIONAL, "now", 0, "the customer now; null for none"},
+  {"seq", IS_NUMBER, "event", 0, "the audit event that this is"},
+  {"created_at", IS_TIME, "when", 0, "when"},
+  HEAD_FIELDS,
+};
+
+static int put_written(
+  const struct request *request,
+  const custmem *store,
+  int rc,
+  const char *before,
+  const custmem_written *written
+) {
+  struct listing listing;
+  if (rc != CUSTMEM_OK) return refused(store, rc);
+  open_listing(&listing, request, AS_RECORD);
+  give_text(&listing, request->argv[1]);
+  give_text(&listing, before);
+  give_text(&listing, written->current_customer_id);
+  give_number(&listing, written->seq);
+  give_number(&listing, written->created_at_ms);
+  give_head(&listing, &written->head);
+  close_listing(&listing);
+  return DONE;
+}
+
+static int run_link(const struct request *request, custmem *store) {
+  const int64_t size = CUSTMEM_NUL_TERMINATED;
+  custmem_actor actor = actor_of(request);
+  custmem_written written;
+  int rc = custmem_link(
+    store, &actor, request->argv[1], request->argv[2], request->options[OPT_REASON], size,
+    request->options[OPT_CONTEXT], size, &written
+  );
+  return put_written(request, store, rc, "", &written);
+}
+
+static int run_relink(const struct request *request, custmem *store) {
+  const int64_t size = CUSTMEM_NUL_TERMINATED;
+  custmem_actor actor = actor_of(request);
+  custmem_written written;
+  int rc = custmem_relink(
+    store, &actor, request->argv[1], request->argv[2], request->argv[3],
+    request->options[OPT_REASON], size, request->options[OPT_CONTEXT], size, &written
+  );
+  return put_written(request, store, rc, request->argv[2], &written);
+}
+
+static int run_unlink(const struct request *request, custmem *store) {
+  const int64_t size = CUSTMEM_NUL_TERMINATED;
+  custmem_actor actor = actor_of(request);
+  custmem_written written;
+  int rc = custmem_unlink(
+    store, &actor, request->argv[1], request->argv[2], request->options[OPT_REASON], size,
+    request->options[OPT_CONTEXT], size, &written
+  );
+  return put_written(request, store, rc, request->argv[2], &written);
+}
+
+/* ---- Commands: history and audit ----------------------------------------------------------- */
+
+/* People see customers by name, programs by id. */
+static const struct field EVENT_FIELDS[] = {
+  {NULL, IS_NUMBER, "event", 8, ""},
+  {NULL, IS_TIME, "when", 25, ""},
+  {NULL, IS_TEXT, "what", 10, ""},
+  {NULL, IS_TEXT, "from", 16, ""},
+  {NULL, IS_TEXT, "to", 16, ""},
+  {NULL, IS_TEXT, "by", 16, ""},
+  {NULL, IS_TEXT, "reason", 40, ""},
+  {"instructor_id", IS_TEXT, NULL, 0, "whose it is"},
+  {"seq", IS_NUMBER, NULL, 0, "1, 2, 3 and so on"},
+  {"event_name", IS_TEXT, NULL, 0,
+   "conversation.customer_linked, ..._relinked or ..._unlinked"},
+  {"conversation_id", IS_TEXT, NULL, 0, "the conversation's id"},
+  {"previous_customer_id", IS_OPTIONAL, NULL, 0, "the customer before; null for none"},
+  {"new_customer_id", IS_OPTIONAL, NULL, 0, "the customer after; null for none"},
+  {"actor_type", IS_TEXT, NULL, 0, "human"},
+  {"actor_id", IS_OPTIONAL, NULL, 0, "who"},
+  {"reason", IS_TEXT, NULL, 0, "why"},
+  {"context", IS_OPTIONAL, NULL, 0, "more for a reader; may be null"},
+  {"created_at", IS_NUMBER, NULL, 0, "when, in Unix milliseconds"},
+  {"hash", IS_TEXT, NULL, 0, "of this event and all before it"},
+};
+
+static void give_customer_name(
+  struct listing *listing,
+  custmem *store,
+  const char *instructor,
+  const char *id
+) {
+  custmem_customer customer;
+  int is_asked = id[0] != '\0' && listing->db == NULL;
+  int is_known =
+    is_asked && custmem_customer_get(store, instructor, id, &customer) == CUSTMEM_OK;
+  give_text(listing, id[0] == '\0' ? "-" : is_known ? label(&customer) : id);
+}
+
+static void give_event(struct listing *listing, custmem *store, const custmem_event *event) {
+  const char *what = strrchr(event->event_name, '_');
+  give_number(listing, event->seq);
+  give_number(listing, event->created_at_ms);
+  give_text(listing, what != NULL ? what + 1 : event->event_name);
+  give_customer_name(listing, store, event->instructor_id, event->previous_customer_id);
+  give_customer_name(listing, store, event->instructor_id, event->new_customer_id);
+  give_text(listing, event->actor_id);
+  give_text(listing, event->reason);
+  give_text(listing, event->instructor_id);
+  give_number(listing, event->seq);
+  give_text(listing, event->event_name);
+  give_text(listing, event->conversation_id);
+  give_text(listing, event->previous_customer_id);
+  give_text(listing, event->new_customer_id);
+  give_text(listing, event->actor_type == CUSTMEM_ACTOR_SYSTEM ? "system" : "human");
+  give_text(listing, event->actor_id);
+  give_text(listing, event->reason);
+  give_text(listing, event->context);
+  give_number(listing, event->created_at_ms);
+  give_text(listing, event->hash);
+}
+
+static int run_history(const struct request *request, custmem *store) {
+  static custmem_event events[PAGE_SIZE];
+  const char *instructor = request->options[OPT_INSTRUCTOR];
+  struct listing listing;
+  int64_t after = 0;
+  int32_t count, i;
+  int rc;
+  open_listing(&listing, request, AS_TABLE);
+  do {
+    rc = custmem_history(store, instructor, request->argv[1], after, events, PAGE_SIZE, &count);
+    for (i = 0; i < count; i++)
+      give_event(&listing, store, &events[i]);
+    if (count > 0) after = events[count - 1].seq;
+  } while (rc == CUSTMEM_OK && count == PAGE_SIZE && output_error == 0);
+  close_listing(&listing);
+  return rc == CUSTMEM_OK ? DONE : refused(store, rc);
+}
+
+static const struct field TRAIL_FIELDS[] = {
+  {"store_id", IS_TEXT, NULL, 0, "the store's own id"},
+  {"instructor_id", IS_TEXT, NULL, 0, "whose audit it is"},
+  {"count", IS_NUMBER, NULL, 0, "how many events there are"},
+  {"head", IS_TEXT, NULL, 0, "the hash of the last; with count it is the anchor for later"},
+};
+
+/* Reads where the chain stands. For people it is one line to be noted down, for programs JSON. */
+static int put_trail_head(
+  const struct request *request,
+  custmem *store,
+  int is_json,
+  custmem_head *head
+) {
+  const char *instructor = request->options[OPT_INSTRUCTOR];
+  struct listing listing;
+  custmem_info info;
+  int rc = custmem_store_info(store, &info);
+  if (rc == CUSTMEM_OK) rc = custmem_audit_head(store, instructor, head);
+  if (rc != CUSTMEM_OK) return refused(store, rc);
+  if (!is_json) {
+    put_line(0, "%lld %s", (long long)head->count, head->hash);
+    return DONE;
+  }
+  open_fields(&listing, TRAIL_FIELDS, COUNT_OF(TRAIL_FIELDS), AS_TABLE, 1);
+  give_text(&listing, info.id);
+  give_text(&listing, instructor);
+  give_number(&listing, head->count);
+  give_text(&listing, head->hash);
+  close_listing(&listing);
+  return DONE;
+}
+
+static int run_head(const struct request *request, custmem *store) {
+  custmem_head head;
+  return put_trail_head(request, store, !is_for_people(request), &head);
+}
+
+/* The events up to the head that the first line has named. Another process may add some meanwhile:
+** they are left to the next export, so that the first line always describes what follows. */
+static int put_trail(
+  const struct request *request,
+  custmem *store,
+  const custmem_head *head,
+  struct listing *listing
+) {
+  static custmem_event events[PAGE_SIZE];
+  const char *instructor = request->options[OPT_INSTRUCTOR];
+  int64_t after = 0;
+  while (after < head->count && output_error == 0) {
+    int32_t count, i;
+    int rc = custmem_audit_read(store, instructor, after, events, PAGE_SIZE, &count);
+    if (rc != CUSTMEM_OK) return refused(store, rc);
+    if (count == 0) return DONE;
+    for (i = 0; i < count && events[i].seq <= head->count; i++)
+      give_event(listing, store, &events[i]);
+    after = events[count - 1].seq;
+  }
+  return DONE;
+}
+
+static int run_export(const struct request *request, custmem *store) {
+  struct listing listing;
+  custmem_head head;
+  int status = put_trail_head(request, store, 1, &head);
+  if (status != DONE) return status;
+  open_fields(&listing, EVENT_FIELDS, COUNT_OF(EVENT_FIELDS), AS_TABLE, 1);
+  status = put_trail(request, store, &head, &listing);
+  close_listing(&listing);
+  return status;
+}
+
+/* An anchor as it is written down: a count in decimal, a hash in lower-case hexadecimal. */
+static int read_count(const char *word, int64_t *count) {
+  errno = 0;
+  *count = strtoll(word, NULL, 10);
+  if (errno == 0 && word[0] != '\0' && strspn(word, "0123456789") == strlen(word)) return 1;
+  complain("COUNT is a number of events, as it was noted: not \"%s\"", word);
+  return 0;
+}
+
+static int is_hash(const char *word) {
+  size_t digits = strspn(word, "0123456789abcdef");
+  if (digits == CUSTMEM_HASH_SIZE && word[digits] == '\0') return 1;
+  complain("HASH is %d digits, 0 to 9 and a to f: not \"%s\"", CUSTMEM_HASH_SIZE, word);
+  return 0;
+}
+
+static const struct field VERIFY_FIELDS[] = {
+  {"events", IS_NUMBER, "events", 0, "how many were found sound"},
+  {"links", IS_NUMBER, "links", 0, "how many were found to be what the events say"},
+  HEAD_FIELDS,
+};
+
+static int run_verify(const struct request *request, custmem *store) {
+  const char *instructor = request->options[OPT_INSTRUCTOR];
+  int has_anchor = request->argc > 1;
+  custmem_head anchor;
+  custmem_report report;
+  struct listing listing;
+  int rc;
+  if (has_anchor) {
+    read_count(request->argv[1], &anchor.count);
+    memcpy(anchor.hash, request->argv[2], sizeof anchor.hash);
+  }
+  begin_work(store, "audit verify", 0);
+  rc = custmem_audit_verify(store, instructor, has_anchor ? &anchor : NULL, &report);
+  end_work();
+  if (rc != CUSTMEM_OK) return report_fault(store, rc, &report);
+  if (is_for_people(request))
+    put_line(0, has_anchor ? "sound, and it continues the anchor" : "sound");
+  open_listing(&listing, request, AS_RECORD);
+  give_number(&listing, report.events);
+  give_number(&listing, report.links);
+  give_head(&listing, &report.head);
+  close_listing(&listing);
+  return DONE;
+}
+
+/* ---- Table --------------------------------------------------------------------------------- */
+
+static int run_demo_on(const struct request *request, custmem *none) {
+  (void)none;
+  return run_demo(request->argc, request->argv);
+}
+
+static int run_help(const struct request *request, custmem *none);
+static int run_version(const struct request *request, custmem *none);
+static int run_completion(const struct request *request, custmem *none);
+static int run_man(const struct request *request, custmem *none);
+
+/* What the arguments are, by the names that they have in the table. */
+enum argument_kind { A_WORD, A_FILE, A_CHANNEL, A_COUNT, A_HASH, A_SHELL, A_COMMAND };
+
+static const struct argument {
+  const char *name;
+  enum argument_kind kind;
+  const char *meaning;
+} ARGUMENTS[] = {
+  {"STORE", A_FILE, "the file of a store"},
+  {"TARGET", A_FILE, "the file to be made; it must not be there"},
+  {"STREAM", A_FILE, "a file of JSON lines, a WhatsApp webhook each; - is standard input"},
+  {"FILE", A_FILE, "a file of JSON lines, a WhatsApp webhook each"},
+  {"CHANNEL", A_CHANNEL, CHANNEL_MEANING},
+  {"IDENTIFIER", A_WORD,
+   "who it is on that channel, as it arrives: a number, an address, an id"},
+  {"CUSTOMER", A_WORD, "a customer's id"},
+  {"CURRENT", A_WORD, "the id of the customer that it is linked to now"},
+  {"NEW", A_WORD, "the id of the customer that it is to be linked to"},
+  {"CONVERSATION", A_WORD, "a conversation's id"},
+  {"DISPLAY", A_WORD, "what people call the customer"},
+  {"COUNT", A_COUNT, "how many events there were when the head was noted"},
+  {"HASH", A_HASH, "the hash that was noted"},
+  {"SHELL", A_SHELL, "bash or zsh"},
+  {"COMMAND", A_COMMAND, "the name of a command"},
+  {"SUBCOMMAND", A_WORD, "its second word, if it has two"},
+};
+
+static const char *const SHELLS[] = {"bash", "zsh"};
+
+/* The commands of two words, by their first. */
+static const struct group {
+  const char *name, *summary;
+} GROUPS[] = {
+  {"customers", "the customers of an instructor"},
+  {"audit", "the record of who linked whom"},
+};
+
+#define FIELDS(array) .fields = (array), .field_count = (int)COUNT_OF(array)
+#define READER        HAS(OPT_INSTRUCTOR)
+#define WRITER        (HAS(OPT_INSTRUCTOR) | HAS(OPT_ACTOR))
+#define HUMAN_WRITER  (WRITER | HAS(OPT_REASON))
+
+/* The examples can be pasted one after the other, in this order. */
+static const struct command COMMANDS[] = {
+  {.name = "init",
+   .run = run_init,
+   .arguments = "STORE",
+   .allowed = HAS(OPT_JSON),
+   FIELDS(STORE_FIELDS),
+   .summary = "make a store",
+   .help =
+     "Makes the file, readable by its owner alone. Where there is a store already, it is left "
+     "as it is. No other command makes a store.",
+   .example = "custmem init inbox.db"},
+  {.name = "normalize",
+   .run = run_normalize,
+   .check = check_normalize,
+   .arguments = "[CHANNEL IDENTIFIER]",
+   .allowed = HAS(OPT_JSON),
+   FIELDS(NORMALIZE_FIELDS),
+   .summary = "print the key that an identifier has, or why it has none",
+   .help =
+     "Prints the key, by which customers are found however the identifier is spelled. Needs "
+     "no store. Without arguments it reads JSON lines from standard input, objects with "
+     "channel and identifier, and prints a row for each.",
+   .example = "custmem normalize whatsapp '+39 333 1234567'"},
+  {.name = "customers create",
+   .run = run_create,
+   .access = WRITES,
+   .check = check_create,
+   .arguments = "STORE [CHANNEL IDENTIFIER]",
+   .required = WRITER,
+   .allowed = HAS(OPT_DISPLAY) | HAS(OPT_ID) | HAS(OPT_JSON),
+   FIELDS(CREATE_FIELDS),
+   .summary = "make a customer, or many",
+   .help =
+     "Makes a customer with this identifier, or finds the one who has it: never a second one. "
+     "Without CHANNEL and IDENTIFIER it reads JSON lines from standard input, objects with "
+     "channel, identifier and perhaps display, and prints a row for each. A line is done and "
+     "reported, or refused and reported; those after a refused one are still read, and the "
+     "exit "
+     "status is 1.",
+   .example = "custmem customers create inbox.db whatsapp '+39 333 1234567' --display Anna \\\n"
+              "  --instructor marta --actor user-marta"},
+  {.name = "customers list",
+   .run = run_list,
+   .access = READS,
+   .arguments = "STORE",
+   .required = READER,
+   .allowed = HAS(OPT_JSON),
+   FIELDS(CUSTOMER),
+   .summary = "list an instructor's customers",
+   .help = "About in the order in which they were made.",
+   .example = "custmem customers list inbox.db --instructor marta"},
+  {.name = "customers find",
+   .run = run_find,
+   .access = READS,
+   .arguments = "STORE CHANNEL IDENTIFIER",
+   .required = READER,
+   .allowed = HAS(OPT_ID) | HAS(OPT_JSON),
+   FIELDS(CUSTOMER),
+   .summary = "find the customer with an identifier",
+   .help = "However it is spelled: it is normalized first.",
+   .example = "custmem customers find inbox.db whatsapp +393331234567 --instructor marta"},
+  {.name = "customers show",
+   .run = run_show,
+   .access = READS,
+   .arguments = "STORE CUSTOMER",
+   .required = READER,
+   .allowed = HAS(OPT_ID) | HAS(OPT_JSON),
+   FIELDS(CUSTOMER),
+   .summary = "show a customer by id",
+   .help = "Another instructor's customer is no customer here.",
+   .example =
+     "anna=$(custmem customers find inbox.db whatsapp 393331234567 --instructor marta --id)\n"
+     "custmem customers show inbox.db \"$anna\" --instructor marta"},
+  {.name = "customers set-display",
+   .run = run_set_display,
+   .access = WRITES,
+   .check = check_set_display,
+   .arguments = "STORE CUSTOMER [DISPLAY]",
+   .required = WRITER,
+   .allowed = HAS(OPT_REMOVE) | HAS(OPT_JSON),
+   FIELDS(CUSTOMER),
+   .summary = "set or remove what people call a customer",
+   .help = "It is for people to read, and never used to find anybody.",
+   .example =
+     "anna=$(custmem customers find inbox.db whatsapp 393331234567 --instructor marta --id)\n"
+     "custmem customers set-display inbox.db \"$anna\" 'Anna B.' --instructor marta \\\n"
+     "  --actor user-marta"},
+  {.name = "customers conversations",
+   .run = run_conversations,
+   .access = READS,
+   .arguments = "STORE CUSTOMER",
+   .required = READER,
+   .allowed = HAS(OPT_JSON),
+   FIELDS(CONVERSATION_FIELDS),
+   .summary = "list the conversations that are linked to a customer",
+   .help = "Ordered by the conversation's id.",
+   .example =
+     "anna=$(custmem customers find inbox.db whatsapp 393331234567 --instructor marta --id)\n"
+     "custmem customers conversations inbox.db \"$anna\" --instructor marta"},
+  {.name = "resolve",
+   .run = run_resolve,
+   .access = READS,
+   .check = check_resolve,
+   .arguments = "STORE [CONVERSATION [CHANNEL IDENTIFIER]]",
+   .required = READER,
+   .allowed = HAS(OPT_NUMBER) | HAS(OPT_JSON),
+   FIELDS(RESOLVE_FIELDS),
+   .summary = "say which customer a conversation is, writing nothing",
+   .help =
+     "By the link that a human has made, else by the one customer who has the identifier, "
+     "else nobody. Without CONVERSATION it reads lines from standard input and prints a row "
+     "for each: JSON objects with conversation_id and perhaps channel and identifier, or "
+     "WhatsApp webhooks, whose messages each belong to the conversation NUMBER:SENDER of the "
+     "business number and the sender (of a group, NUMBER/GROUP).",
+   .example =
+     "custmem resolve inbox.db conversation-1 whatsapp '+39 333 1234567' --instructor marta"},
+  {.name = "link",
+   .run = run_link,
+   .access = WRITES,
+   .arguments = "STORE CONVERSATION CUSTOMER",
+   .required = HUMAN_WRITER,
+   .allowed = HAS(OPT_CONTEXT) | HAS(OPT_JSON),
+   FIELDS(WRITTEN_FIELDS),
+   .summary = "link a conversation that has no customer",
+   .help = "Refused if it has one: relink replaces it.",
+   .example =
+     "anna=$(custmem customers find inbox.db whatsapp 393331234567 --instructor marta --id)\n"
+     "custmem link inbox.db conversation-1 \"$anna\" --instructor marta \\\n"
+     "  --actor user-marta --reason 'She told me on the phone'"},
+  {.name = "relink",
+   .run = run_relink,
+   .access = WRITES,
+   .arguments = "STORE CONVERSATION CURRENT NEW",
+   .required = HUMAN_WRITER,
+   .allowed = HAS(OPT_CONTEXT) | HAS(OPT_JSON),
+   FIELDS(WRITTEN_FIELDS),
+   .summary = "replace the customer of a conversation",
+   .help = "Refused unless it is linked to CURRENT: nobody replaces what they did not see.",
+   .example =
+     "export CUSTMEM_INSTRUCTOR=marta CUSTMEM_ACTOR=user-marta\n"
+     "anna=$(custmem customers find inbox.db whatsapp 393331234567 --id)\n"
+     "ben=$(custmem customers create inbox.db email ben@example.com --id)\n"
+     "custmem relink inbox.db conversation-1 \"$anna\" \"$ben\" --reason 'Wrong line'"},
+  {.name = "unlink",
+   .run = run_unlink,
+   .access = WRITES,
+   .arguments = "STORE CONVERSATION CURRENT",
+   .required = HUMAN_WRITER,
+   .allowed = HAS(OPT_CONTEXT) | HAS(OPT_JSON),
+   FIELDS(WRITTEN_FIELDS),
+   .summary = "remove the customer of a conversation",
+   .help = "Refused unless it is linked to CURRENT.",
+   .example =
+     "ben=$(custmem customers find inbox.db email ben@example.com --instructor marta --id)\n"
+     "custmem unlink inbox.db conversation-1 \"$ben\" --instructor marta \\\n"
+     "  --actor user-marta --reason 'Somebody else has this phone now'"},
+  {.name = "inbox",
+   .run = run_inbox,
+   .access = READS,
+   .check = check_inbox,
+   .arguments = "STORE STREAM",
+   .required = READER | HAS(OPT_NUMBER),
+   .allowed = HAS(OPT_BADGES) | HAS(OPT_HTML) | HAS(OPT_JSON),
+   FIELDS(INBOX_FIELDS),
+   .summary = "show the conversations of a stream, with badges, as a table or a page",
+   .help =
+     "Reads what was sent to one business number. The conversation of a sender is "
+     "NUMBER:SENDER, of a group NUMBER/GROUP. With --html it prints one page that needs no "
+     "other file. Without --badges neither table nor page says anything about customers.",
+   .example = "custmem inbox inbox.db " DEMO_STREAM " --instructor marta \\\n"
+              "  --number 209951326681432 --badges --html > inbox.html"},
+  {.name = "history",
+   .run = run_history,
+   .access = READS,
+   .arguments = "STORE CONVERSATION",
+   .required = READER,
+   .allowed = HAS(OPT_JSON),
+   FIELDS(EVENT_FIELDS),
+   .summary = "tell who linked a conversation, when, and why",
+   .help = "The audit events of one conversation, in their order.",
+   .example = "custmem history inbox.db conversation-1 --instructor marta"},
+  {.name = "audit export",
+   .run = run_export,
+   .access = READS,
+   .arguments = "STORE",
+   .required = READER,
+   FIELDS(EVENT_FIELDS),
+   .summary = "export an instructor's audit as JSON lines",
+   .help =
+     "The first line is an object with store_id, instructor_id, count and head; then comes "
+     "an object an event. The export is not verified: see audit verify.",
+   .example = "custmem audit export inbox.db --instructor marta > marta.jsonl"},
+  {.name = "audit head",
+   .run = run_head,
+   .access = READS,
+   .arguments = "STORE",
+   .required = READER,
+   .allowed = HAS(OPT_JSON),
+   FIELDS(TRAIL_FIELDS),
+   .summary = "print where an instructor's audit stands, to be noted elsewhere",
+   .help =
+     "Prints COUNT and HASH, on one line: the anchor for audit verify. Kept outside the store, "
+     "it shows later whether history was cut off or exchanged.",
+   .example = "custmem audit head inbox.db --instructor marta > marta.head"},
+  {.name = "audit verify",
+   .run = run_verify,
+   .access = READS,
+   .arguments = "STORE [COUNT HASH]",
+   .required = READER,
+   .allowed = HAS(OPT_JSON),
+   FIELDS(VERIFY_FIELDS),
+   .summary = "verify an instructor's audit, perhaps against a head that was noted",
+   .help =
+     "Every event, every hash, and every link against the events. With COUNT and HASH also "
+     "that the audit continues what was noted: only so does a history show that was cut off "
+     "or exchanged. Prints \"sound\" and the head as it is now.",
+   .example = "custmem audit verify inbox.db $(cat marta.head) --instructor marta"},
+  {.name = "check",
+   .run = run_check,
+   .access = READS,
+   .arguments = "STORE",
+   .allowed = HAS(OPT_JSON),
+   FIELDS(CHECK_FIELDS),
+   .summary = "check everything in a store",
+   .help =
+     "SQLite's own integrity, the schema, every customer's key, every instructor's audit "
+     "and links. Prints \"sound\" and how many there are of each, or says where the first "
+     "fault is.",
+   .example = "custmem check inbox.db"},
+  {.name = "backup",
+   .run = run_backup,
+   .access = READS,
+   .arguments = "STORE TARGET",
+   .allowed = HAS(OPT_JSON),
+   FIELDS(BACKUP_FIELDS),
+   .summary = "copy a store as it is at one moment, while others use it",
+   .help = "The copy is one file, complete in itself. An interrupt or an error leaves none.",
+   .example = "custmem backup inbox.db backup.db"},
+  {.name = "demo",
+   .run = run_demo_on,
+   .arguments = "[FILE]",
+   .summary = "tell the whole story on a stream of WhatsApp webhooks",
+   .help =
+     "Reads FILE (without it: " DEMO_STREAM "). Shows what it carries and the inboxes that it "
+     "makes, then tells what custmem allows and what it refuses, on a store in a fresh "
+     "directory under $TMPDIR or /tmp. The store is left there to be looked into.",
+   .example = "custmem demo " DEMO_STREAM},
+  {.name = "completion",
+   .run = run_completion,
+   .arguments = "SHELL",
+   .summary = "print what makes a shell complete commands, options and files",
+   .help = "For bash, to be read by source; for zsh, a file _custmem in a directory of $fpath.",
+   .example = "custmem completion bash > custmem.bash"},
+  {.name = "man",
+   .run = run_man,
+   .arguments = "",
+   .summary = "print the manual page",
+   .help = "In the language of man: everything that the help says, on one page.",
+   .example = "custmem man > custmem.1"},
+  {.name = "help",
+   .run = run_help,
+   .arguments = "[COMMAND [SUBCOMMAND]]",
+   .summary = "say what there is, or how to use a command",
+   .help = "Without COMMAND, lists the commands and the exit status.",
+   .example = "custmem help audit verify"},
+  {.name = "version",
+   .run = run_version,
+   .arguments = "",
+   .summary = "print the versions of custmem and of SQLite",
+   .help = "The versions of the code that this program is made of.",
+   .example = "custmem version"},
+};
+
+/* ---- Which command? ------------------------------------------------------------------------ */
+
+/* Does a command's name begin with these words, and what follows? NULL: it does not. */
+static const char *rest_of_name(const struct command *command, const char *group) {
+  size_t size = strlen(group);
+  if (strncmp(command->name, group, size) != 0 || command->name[size] != ' ') return NULL;
+  return command->name + size + 1;
+}
+
+static const struct group *find_group(const char *name) {
+  size_t i;
+  for (i = 0; i < COUNT_OF(GROUPS); i++)
+    if (strcmp(name, GROUPS[i].name) == 0) return &GROUPS[i];
   return NULL;
 }
 
-static int run_version(int argc, char **argv) {
-  (void)argc, (void)argv;
-  put_line(0, "custmem %s (SQLite %s)", custmem_version(), sqlite3_libversion());
-  return DONE;
-}
-
-static void put_usage(const struct command *command) {
-  const char *space = command->arguments[0] != '\0' ? " " : "";
-  put_line(0, "usage: %s %s%s%s", program, command->name, space, command->arguments);
-}
-
-static void put_overview(void) {
+static void complain_of_command(const char *group, const char *word) {
+  struct search search = {word, NULL, 0};
+  const char *space = group[0] != '\0' ? " " : "";
   size_t i;
-  put_line(0, "custmem: which customer is writing, and who said so");
-  put_line(0, "usage: %s COMMAND [ARGUMENT ...]", program);
-  put_empty_line();
-  for (i = 0; i < COUNT_OF(COMMANDS); i++)
-    put_line(2, "%-8s %-29s %s", COMMANDS[i].name, COMMANDS[i].arguments, COMMANDS[i].summary);
-  put_empty_line();
-  put_line(0, "%s help COMMAND says more, with an example.", program);
-  put_line(
-    0, "exit status: 0 done, 1 the store refused, 2 wrong usage, 3 input or output failed"
-  );
+  for (i = 0; i < COUNT_OF(COMMANDS); i++) {
+    const char *name = COMMANDS[i].name, *second = strchr(name, ' ');
+    const char *rest = group[0] != '\0' ? rest_of_name(&COMMANDS[i], group) : name;
+    if (group[0] == '\0' && second != NULL) rest = second + 1;
+    if (rest != NULL) offer(&search, rest, name);
+  }
+  for (i = 0; group[0] == '\0' && i < COUNT_OF(GROUPS); i++)
+    offer(&search, GROUPS[i].name, GROUPS[i].name);
+  if (search.found != NULL)
+    complain(
+      "there is no command \"%s%s%s\"; did you mean \"%s\"?", group, space, word, search.found
+    );
+  else
+    complain("there is no command \"%s%s%s\"; %s help lists them", group, space, word, program);
 }
 
-static int put_help(const struct command *command) {
-  put_usage(command);
-  put_empty_line();
-  put_paragraph(0, "%s", command->help);
-  put_empty_line();
-  put_line(0, "example: %s %s", program, command->example);
-  return DONE;
+/* The command that the first words name, and how many of them they are. If there is none it says
+** so, and which it may have been. */
+static const struct command *find_command(int argc, char **argv, int *used) {
+  const struct group *group = find_group(argv[0]);
+  size_t i;
+  *used = group != NULL ? 2 : 1;
+  for (i = 0; i < COUNT_OF(COMMANDS); i++) {
+    const char *name = COMMANDS[i].name;
+    const char *rest = group != NULL ? rest_of_name(&COMMANDS[i], group->name) : name;
+    if (rest != NULL && argc >= *used && strcmp(argv[*used - 1], rest) == 0)
+      return &COMMANDS[i];
+  }
+  if (group != NULL && argc < 2) {
+    sqlite3_str *names = need(sqlite3_str_new(NULL));
+    for (i = 0; i < COUNT_OF(COMMANDS); i++)
+      if (rest_of_name(&COMMANDS[i], group->name) != NULL)
+        note(names, "%s", rest_of_name(&COMMANDS[i], group->name));
+    complain("%s: SUBCOMMAND is missing: %s", group->name, need(sqlite3_str_value(names)));
+    sqlite3_free(sqlite3_str_finish(names));
+  } else {
+    complain_of_command(group != NULL ? group->name : "", argv[*used - 1]);
+  }
+  return NULL;
 }
 
-static int run_help(int argc, char **argv) {
-  const struct command *command = argc > 0 ? find_command(argv[0]) : NULL;
-  if (argc == 0) put_overview();
-  if (command != NULL) put_help(command);
-  return argc == 0 || command != NULL ? DONE : USAGE;
-}
+/* ---- Arguments ----------------------------------------------------------------------------- */
 
 /* The word at a place of a command's arguments, without brackets; its size is 0 behind the last. */
 static const char *argument_name(const struct command *command, int place, int *size) {
@@ -2389,39 +4332,675 @@ static const char *argument_name(const struct command *command, int place, int *
   }
 }
 
+static const struct argument *argument_at(const struct command *command, int place) {
+  int size;
+  const char *name = argument_name(command, place, &size);
+  size_t i;
+  for (i = 0; size > 0 && i < COUNT_OF(ARGUMENTS); i++)
+    if (strncmp(ARGUMENTS[i].name, name, (size_t)size) == 0 && ARGUMENTS[i].name[size] == '\0')
+      return &ARGUMENTS[i];
+  assert(size == 0);
+  return NULL;
+}
+
+static unsigned options_of(const struct command *command) {
+  return command->required | command->allowed;
+}
+
+/* Everything that a command takes, in one line; to be freed. */
+static char *usage_of(const struct command *command) {
+  sqlite3_str *usage = need(sqlite3_str_new(NULL));
+  int i;
+  sqlite3_str_appendall(usage, command->name);
+  if (command->arguments[0] != '\0') sqlite3_str_appendf(usage, " %s", command->arguments);
+  for (i = 0; i < OPTIONS; i++) {
+    int is_required = (command->required & HAS(i)) != 0;
+    if ((options_of(command) & HAS(i)) == 0) continue;
+    sqlite3_str_appendf(usage, is_required ? " --%s" : " [--%s", OPTION[i].name);
+    if (OPTION[i].value != NULL) sqlite3_str_appendf(usage, " %s", OPTION[i].value);
+    if (!is_required) sqlite3_str_appendall(usage, "]");
+  }
+  return need(sqlite3_str_finish(usage));
+}
+
+static int complain_of_usage(const struct command *command) {
+  char *usage = usage_of(command);
+  complain("usage: %s %s", program, usage);
+  sqlite3_free(usage);
+  return USAGE;
+}
+
 /* Are there as many arguments as the command takes? If not it says which is missing, or too much. */
-static int fits(const struct command *command, int argc, char **argv) {
-  const char *optional = strchr(command->arguments, '[');
-  int required = 0, all = 0, size;
+static int fits(const struct request *request) {
+  const struct command *command = request->command;
+  const char *bracket;
+  int all = 0, size;
   const char *name = argument_name(command, 0, &size);
-  for (; size > 0; name = argument_name(command, ++all, &size))
-    required += optional == NULL || name < optional;
-  if (argc == required || argc == all) return 1;
-  name = argument_name(command, argc, &size);
-  if (argc > all)
-    complain("%s: \"%s\" is one argument too many", command->name, argv[all]);
+  for (; size > 0; name = argument_name(command, all, &size)) {
+    for (bracket = name; bracket > command->arguments && strchr(" [", bracket[-1]) != NULL;)
+      bracket--;
+    if (all == request->argc && memchr(bracket, '[', (size_t)(name - bracket)) != NULL)
+      return 1;
+    all++;
+  }
+  if (request->argc == all) return 1;
+  name = argument_name(command, request->argc, &size);
+  if (request->argc > all)
+    complain("%s: \"%s\" is one argument too many", command->name, request->argv[all]);
   else
     complain("%s: %.*s is missing", command->name, size, name);
-  complain("usage: %s %s %s", program, command->name, command->arguments);
   return 0;
 }
 
-/* Runs a command. "--" ends the options, of which there is only one so far. */
-static int run(const struct command *command, int argc, char **argv) {
-  int i, j;
-  for (i = 0; i < argc; i++) {
-    if (argv[i][0] != '-' || argv[i][1] == '\0') continue;
-    if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return put_help(command);
-    if (strcmp(argv[i], "--") != 0) {
-      complain("%s: there is no option \"%s\"", command->name, argv[i]);
-      return USAGE;
-    }
-    for (j = i; j + 1 < argc; j++)
-      argv[j] = argv[j + 1];
-    argc--;
-    break;
+static int is_channel(const char *channel) {
+  char *fault = channel_fault(channel);
+  int is_good = fault == NULL;
+  if (!is_good) complain("%s", fault);
+  sqlite3_free(fault);
+  return is_good;
+}
+
+static int is_shell(const char *name) {
+  size_t i;
+  for (i = 0; i < COUNT_OF(SHELLS); i++)
+    if (strcmp(name, SHELLS[i]) == 0) return 1;
+  complain("SHELL is bash or zsh: not \"%s\"", name);
+  return 0;
+}
+
+/* Can the argument be what its place wants? Only what can be known without a store is asked. */
+static int is_argument(enum argument_kind kind, const char *word) {
+  custmem_head head;
+  switch (kind) {
+  case A_CHANNEL:
+    return is_channel(word);
+  case A_COUNT:
+    return read_count(word, &head.count);
+  case A_HASH:
+    return is_hash(word);
+  case A_SHELL:
+    return is_shell(word);
+  default:
+    return 1;
   }
-  return fits(command, argc, argv) ? command->run(argc, argv) : USAGE;
+}
+
+/* ---- Options ------------------------------------------------------------------------------- */
+
+/* The option of a word "--name" or "--name=value"; -1, and it says why, if the command has none. */
+static int find_option(const struct command *command, const char *word) {
+  struct search search;
+  char *name = need(sqlite3_mprintf("%.*s", (int)strcspn(word, "="), word));
+  int i, found = -1;
+  search.word = name + (strncmp(name, "--", 2) == 0 ? 2 : 1);
+  search.found = NULL;
+  for (i = 0; i < OPTIONS; i++) {
+    if ((options_of(command) & HAS(i)) != 0) offer(&search, OPTION[i].name, OPTION[i].name);
+    if (strncmp(name, "--", 2) == 0 && strcmp(name + 2, OPTION[i].name) == 0) found = i;
+  }
+  if (found >= 0 && (options_of(command) & HAS(found)) == 0) {
+    complain("%s takes no option --%s", command->name, OPTION[found].name);
+    found = -1;
+  } else if (found < 0 && search.found != NULL) {
+    complain(
+      "%s: there is no option \"%s\"; did you mean \"--%s\"?", command->name, name, search.found
+    );
+  } else if (found < 0) {
+    complain("%s: there is no option \"%s\"", command->name, name);
+  }
+  sqlite3_free(name);
+  return found;
+}
+
+/* Takes the option at argv[*at], with its value, which may be the word after it. */
+static int read_option(struct request *request, int argc, char **argv, int *at) {
+  const char *name = request->command->name, *word = argv[*at];
+  const char *value = strchr(word, '=');
+  int option = find_option(request->command, word);
+  if (option < 0) return 0;
+  if (request->options[option] != NULL) {
+    complain("%s: --%s is given twice", name, OPTION[option].name);
+    return 0;
+  }
+  if (OPTION[option].value == NULL) {
+    if (value != NULL) complain("%s: --%s takes no value", name, OPTION[option].name);
+    request->options[option] = "";
+    return value == NULL;
+  }
+  if (value == NULL && *at + 1 == argc) {
+    complain("%s: --%s needs %s", name, OPTION[option].name, OPTION[option].value);
+    return 0;
+  }
+  request->options[option] = value != NULL ? value + 1 : argv[++*at];
+  return 1;
+}
+
+/* The environment stands in for what was not given. What is still missing is said. */
+static int has_options(struct request *request) {
+  const struct command *command = request->command;
+  int i;
+  for (i = 0; i < OPTIONS; i++) {
+    const char *variable = OPTION[i].environment;
+    const char *value = variable != NULL ? getenv(variable) : NULL;
+    if ((command->required & HAS(i)) == 0 || request->options[i] != NULL) continue;
+    if (value != NULL && value[0] != '\0') {
+      request->options[i] = value;
+      continue;
+    }
+    complain(
+      variable != NULL ? "%s: --%s is missing: %s (or set %s)" : "%s: --%s is missing: %s",
+      command->name, OPTION[i].name, OPTION[i].meaning, variable
+    );
+    return 0;
+  }
+  return 1;
+}
+
+/* Sorts the words behind the command into options and arguments, and holds both against the table.
+** "--" ends the options. */
+static int read_words(struct request *request, int argc, char **argv, int *wants_help) {
+  int i, has_ended = 0;
+  request->argc = 0;
+  request->argv = argv;
+  for (i = 0; i < argc; i++) {
+    int is_option = !has_ended && argv[i][0] == '-' && argv[i][1] != '\0';
+    if (is_option && strcmp(argv[i], "--") == 0) {
+      has_ended = 1;
+    } else if (is_option && (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)) {
+      *wants_help = 1;
+      return 1;
+    } else if (!is_option) {
+      argv[request->argc++] = argv[i];
+    } else if (!read_option(request, argc, argv, &i)) {
+      return 0;
+    }
+  }
+  if (!fits(request)) return 0;
+  for (i = 0; i < request->argc; i++)
+    if (!is_argument(argument_at(request->command, i)->kind, argv[i])) return 0;
+  return has_options(request) &&
+         (request->command->check == NULL || request->command->check(request));
+}
+
+/* ---- Help ---------------------------------------------------------------------------------- */
+
+static int run_version(const struct request *request, custmem *none) {
+  (void)request, (void)none;
+  put_line(0, "custmem %s (SQLite %s)", custmem_version(), sqlite3_libversion());
+  return DONE;
+}
+
+static const char EXIT_STATUS[] =
+  "0 done, 1 the store refused, 2 wrong usage, 3 input or output failed";
+
+static void put_commands(const char *group) {
+  size_t i;
+  for (i = 0; i < COUNT_OF(COMMANDS); i++)
+    if (group == NULL || rest_of_name(&COMMANDS[i], group) != NULL)
+      put_line(2, "%-23s  %s", COMMANDS[i].name, COMMANDS[i].summary);
+}
+
+static void put_overview(void) {
+  put_line(0, "custmem: which customer is writing, and who said so");
+  put_line(0, "usage: %s COMMAND [ARGUMENT ...] [--OPTION ...]", program);
+  put_empty_line();
+  put_commands(NULL);
+  put_empty_line();
+  put_line(0, "%s help COMMAND says more, with an example.", program);
+  put_line(0, "exit status: %s", EXIT_STATUS);
+}
+
+/* An example, as it can be pasted: the program goes by the name by which it was called. */
+static void put_example(const struct command *command) {
+  const char *line = command->example;
+  char *self = quoted(program);
+  put_line(0, "example:");
+  while (*line != '\0') {
+    int size = (int)strcspn(line, "\n");
+    sqlite3_str *text = need(sqlite3_str_new(NULL));
+    const char *end = line + size;
+    while (line < end) {
+      int is_program = strncmp(line, "custmem ", 8) == 0;
+      sqlite3_str_append(text, is_program ? self : line, is_program ? (int)strlen(self) : 1);
+      line += is_program ? 7 : 1;
+    }
+    put_line(2, "%s", need(sqlite3_str_value(text)));
+    sqlite3_free(sqlite3_str_finish(text));
+    line += *line == '\n';
+  }
+  sqlite3_free(self);
+}
+
+/* A list of what a name means, under a heading of its own. */
+static void start_list(struct table *list, const char *heading) {
+  memset(list, 0, sizeof *list);
+  list->columns = 2;
+  list->limits[0] = list->limits[1] = INT_MAX;
+  list->is_headed = 1;
+  put_empty_line();
+  put_line(0, "%s:", heading);
+}
+
+static void put_arguments(const struct command *command) {
+  struct table list;
+  int i;
+  if (command->arguments[0] == '\0') return;
+  start_list(&list, "arguments");
+  for (i = 0; argument_at(command, i) != NULL; i++) {
+    add_cell(&list, "%s", argument_at(command, i)->name);
+    add_cell(&list, "%s", argument_at(command, i)->meaning);
+  }
+  put_table(&list, 2);
+}
+
+static void put_options(const struct command *command) {
+  struct table list;
+  int i;
+  if (options_of(command) == 0) return;
+  start_list(&list, "options");
+  for (i = 0; i < OPTIONS; i++) {
+    const char *value = OPTION[i].value, *variable = OPTION[i].environment;
+    if ((options_of(command) & HAS(i)) == 0) continue;
+    add_cell(&list, value != NULL ? "--%s %s" : "--%s", OPTION[i].name, value);
+    add_cell(&list, variable != NULL ? "%s; else %s" : "%s", OPTION[i].meaning, variable);
+  }
+  put_table(&list, 2);
+}
+
+static void put_fields(const struct command *command) {
+  struct table list;
+  int i;
+  if (command->field_count == 0) return;
+  start_list(&list, "fields of the JSON (times are Unix milliseconds)");
+  for (i = 0; i < command->field_count; i++) {
+    if (command->fields[i].name == NULL) continue;
+    add_cell(&list, "%s", command->fields[i].name);
+    add_cell(&list, "%s", command->fields[i].meaning);
+  }
+  put_table(&list, 2);
+}
+
+static void put_help(const struct command *command) {
+  char *usage = usage_of(command);
+  put_paragraph(0, "usage: %s %s", program, usage);
+  sqlite3_free(usage);
+  put_empty_line();
+  put_paragraph(0, "%s", command->help);
+  put_arguments(command);
+  put_options(command);
+  put_fields(command);
+  put_empty_line();
+  put_example(command);
+}
+
+static int run_help(const struct request *request, custmem *none) {
+  const struct command *command;
+  int used;
+  (void)none;
+  if (request->argc == 0) {
+    put_overview();
+    return DONE;
+  }
+  if (request->argc == 1 && find_group(request->argv[0]) != NULL) {
+    put_line(0, "%s: %s", request->argv[0], find_group(request->argv[0])->summary);
+    put_empty_line();
+    put_commands(request->argv[0]);
+    return DONE;
+  }
+  command = find_command(request->argc, request->argv, &used);
+  if (command == NULL) return USAGE;
+  if (request->argc > used) {
+    complain("help: \"%s\" is one argument too many", request->argv[used]);
+    return USAGE;
+  }
+  put_help(command);
+  return DONE;
+}
+
+/* ---- Completion ---------------------------------------------------------------------------- */
+
+/* Text of the program's own, which needs no cleaning. */
+static void put_text(const char *format, ...) {
+  va_list arguments;
+  char *text;
+  va_start(arguments, format);
+  text = need(sqlite3_vmprintf(format, arguments));
+  va_end(arguments);
+  put(text);
+  sqlite3_free(text);
+}
+
+static void put_words(const char *const *words, size_t count) {
+  size_t i;
+  for (i = 0; i < count; i++)
+    put_text(i > 0 ? " %s" : "%s", words[i]);
+}
+
+/* The commands' first words, or the second ones of a group. */
+static void put_names(const char *group) {
+  size_t i;
+  const char *space = "";
+  for (i = 0; i < COUNT_OF(COMMANDS); i++) {
+    const char *name = COMMANDS[i].name;
+    const char *rest = group != NULL ? rest_of_name(&COMMANDS[i], group) : name;
+    if (rest == NULL || strchr(rest, ' ') != NULL) continue;
+    put_text("%s%s", space, rest);
+    space = " ";
+  }
+  for (i = 0; group == NULL && i < COUNT_OF(GROUPS); i++)
+    put_text(" %s", GROUPS[i].name);
+}
+
+/* The words of the case that follows are the same in both shells: which words stand where, for
+** each command. */
+static void put_cases(const char *indent) {
+  size_t i;
+  int j;
+  for (i = 0; i < COUNT_OF(COMMANDS); i++) {
+    const struct command *command = &COMMANDS[i];
+    put_text("%s'%s')\n%s  flags='--help", indent, command->name, indent);
+    for (j = 0; j < OPTIONS; j++)
+      if ((options_of(command) & HAS(j)) != 0) put_text(" --%s", OPTION[j].name);
+    put_text("'\n%s  places='", indent);
+    for (j = 0; argument_at(command, j) != NULL; j++)
+      put_text(j > 0 ? " %s" : "%s", argument_at(command, j)->name);
+    put_text("' ;;\n");
+  }
+}
+
+/* A pattern of the options that take a value: "--actor|--reason". */
+static void put_value_pattern(void) {
+  const char *bar = "";
+  int i;
+  for (i = 0; i < OPTIONS; i++) {
+    if (OPTION[i].value == NULL) continue;
+    put_text("%s--%s", bar, OPTION[i].name);
+    bar = "|";
+  }
+}
+
+static void put_argument_pattern(enum argument_kind kind) {
+  const char *bar = "";
+  size_t i;
+  for (i = 0; i < COUNT_OF(ARGUMENTS); i++) {
+    if (ARGUMENTS[i].kind != kind) continue;
+    put_text("%s%s", bar, ARGUMENTS[i].name);
+    bar = "|";
+  }
+}
+
+/* What can stand at the place that is to be completed, in words of each shell's own. */
+static void put_kinds(const char *file, const char *words_start, const char *words_end) {
+  put_text("    ");
+  put_argument_pattern(A_FILE);
+  put_text(") %s ;;\n    ", file);
+  put_argument_pattern(A_CHANNEL);
+  put_text(") %s", words_start);
+  put_words(CHANNELS, COUNT_OF(CHANNELS));
+  put_text("%s ;;\n    ", words_end);
+  put_argument_pattern(A_SHELL);
+  put_text(") %s", words_start);
+  put_words(SHELLS, COUNT_OF(SHELLS));
+  put_text("%s ;;\n    ", words_end);
+  put_argument_pattern(A_COMMAND);
+  put_text(") %s", words_start);
+  put_names(NULL);
+  put_text("%s ;;\n", words_end);
+}
+
+static void put_group_cases(const char *indent) {
+  size_t i;
+  for (i = 0; i < COUNT_OF(GROUPS); i++) {
+    put_text("%s%s) words='", indent, GROUPS[i].name);
+    put_names(GROUPS[i].name);
+    put_text("' ;;\n");
+  }
+}
+
+static void put_bash_completion(void) {
+  put("# bash completion for custmem, made by: custmem completion bash\n"
+      "_custmem() {\n"
+      "  local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}\n"
+      "  local command=${COMP_WORDS[1]} first=2 words='' flags='' places='' i\n"
+      "  COMPREPLY=()\n"
+      "  if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
+      "    COMPREPLY=($(compgen -W '");
+  put_names(NULL);
+  put(" --help --version' -- \"$word\"))\n"
+      "    return\n"
+      "  fi\n"
+      "  case $command in\n");
+  put_group_cases("    ");
+  put("  esac\n"
+      "  if [ -n \"$words\" ]; then\n"
+      "    if [ \"$COMP_CWORD\" -eq 2 ]; then\n"
+      "      COMPREPLY=($(compgen -W \"$words\" -- \"$word\"))\n"
+      "      return\n"
+      "    fi\n"
+      "    command=\"$command ${COMP_WORDS[2]}\" first=3\n"
+      "  fi\n"
+      "  case $command in\n");
+  put_cases("    ");
+  put("  esac\n"
+      "  case $before in\n    ");
+  put_value_pattern();
+  put(") return ;;\n"
+      "  esac\n"
+      "  case $word in\n"
+      "    -*)\n"
+      "      COMPREPLY=($(compgen -W \"$flags\" -- \"$word\"))\n"
+      "      return ;;\n"
+      "  esac\n"
+      "  set -- $places\n"
+      "  for ((i = first; i < COMP_CWORD; i++)); do\n"
+      "    case ${COMP_WORDS[i]} in\n      ");
+  put_value_pattern();
+  put(") i=$((i + 1)) ;;\n"
+      "      -?*) ;;\n"
+      "      *) shift ;;\n"
+      "    esac\n"
+      "  done\n"
+      "  case $1 in\n");
+  put_kinds(
+    "compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- \"$word\")",
+    "COMPREPLY=($(compgen -W '", "' -- \"$word\"))"
+  );
+  put("  esac\n"
+      "}\n"
+      "complete -F _custmem custmem\n");
+}
+
+/* A name and what it means, as _describe takes them: one word to the shell. */
+static void put_described_name(const char *indent, const char *name, const char *summary) {
+  char *described = need(sqlite3_mprintf("%s:%s", name, summary)), *word = quoted(described);
+  put_text("%s%s\n", indent, word);
+  sqlite3_free(described);
+  sqlite3_free(word);
+}
+
+/* The first words with their summaries, or the second ones of a group. */
+static void put_described(const char *group, const char *indent) {
+  size_t i;
+  for (i = 0; i < COUNT_OF(COMMANDS); i++) {
+    const char *rest = group != NULL ? rest_of_name(&COMMANDS[i], group) : COMMANDS[i].name;
+    if (rest != NULL && strchr(rest, ' ') == NULL)
+      put_described_name(indent, rest, COMMANDS[i].summary);
+  }
+  for (i = 0; group == NULL && i < COUNT_OF(GROUPS); i++)
+    put_described_name(indent, GROUPS[i].name, GROUPS[i].summary);
+}
+
+static void put_zsh_completion(void) {
+  size_t i;
+  put("#compdef custmem\n"
+      "# zsh completion for custmem, made by: custmem completion zsh\n"
+      "_custmem() {\n"
+      "  local command=$words[2] flags= places= i\n"
+      "  local -i first=3 place=1\n"
+      "  local -a names wanted\n"
+      "  if (( CURRENT == 2 )); then\n"
+      "    names=(\n");
+  put_described(NULL, "      ");
+  put("    )\n"
+      "    _describe command names\n"
+      "    return\n"
+      "  fi\n"
+      "  case $command in\n");
+  for (i = 0; i < COUNT_OF(GROUPS); i++) {
+    put_text("    %s)\n      names=(\n", GROUPS[i].name);
+    put_described(GROUPS[i].name, "        ");
+    put("      ) ;;\n");
+  }
+  put("  esac\n"
+      "  if (( $#names )); then\n"
+      "    if (( CURRENT == 3 )); then\n"
+      "      _describe subcommand names\n"
+      "      return\n"
+      "    fi\n"
+      "    command=\"$command $words[3]\" first=4\n"
+      "  fi\n"
+      "  case $command in\n");
+  put_cases("    ");
+  put("  esac\n"
+      "  wanted=(${=places})\n"
+      "  case $words[CURRENT-1] in\n    ");
+  put_value_pattern();
+  put(") return ;;\n"
+      "  esac\n"
+      "  case $words[CURRENT] in\n"
+      "    -*)\n"
+      "      compadd -- ${=flags}\n"
+      "      return ;;\n"
+      "  esac\n"
+      "  for (( i = first; i < CURRENT; i++ )); do\n"
+      "    case $words[i] in\n      ");
+  put_value_pattern();
+  put(") (( i++ )) ;;\n"
+      "      -?*) ;;\n"
+      "      *) (( place++ )) ;;\n"
+      "    esac\n"
+      "  done\n"
+      "  case $wanted[place] in\n");
+  put_kinds("_files", "compadd -- ", "");
+  put("  esac\n"
+      "}\n"
+      "_custmem \"$@\"\n");
+}
+
+static int run_completion(const struct request *request, custmem *none) {
+  (void)none;
+  if (strcmp(request->argv[0], "bash") == 0)
+    put_bash_completion();
+  else
+    put_zsh_completion();
+  return DONE;
+}
+
+/* ---- Manual page --------------------------------------------------------------------------- */
+
+/* Text as roff takes it: no letter of it is an instruction. */
+static void put_roff(const char *text) {
+  int starts_line = 1;
+  for (; *text != '\0'; text++) {
+    char letter[2] = {*text, '\0'};
+    if (starts_line && (*text == '.' || *text == '\'')) put("\\&");
+    put(*text == '\\' ? "\\e" : *text == '-' ? "\\-" : letter);
+    starts_line = *text == '\n';
+  }
+}
+
+static void put_roff_item(const char *term, const char *value, const char *meaning) {
+  put(".TP\n.B ");
+  put_roff(term);
+  if (value != NULL) {
+    put(" \\fI");
+    put_roff(value);
+    put("\\fR");
+  }
+  put("\n");
+  put_roff(meaning);
+  put("\n");
+}
+
+static void put_roff_command(const struct command *command) {
+  char *usage = usage_of(command);
+  int i;
+  put(".SS ");
+  put_roff(command->name);
+  put("\n.B custmem\n");
+  put_roff(usage);
+  sqlite3_free(usage);
+  put("\n.PP\n");
+  put_roff(command->help);
+  put("\n");
+  for (i = 0; argument_at(command, i) != NULL; i++)
+    put_roff_item(argument_at(command, i)->name, NULL, argument_at(command, i)->meaning);
+  for (i = 0; i < command->field_count; i++) {
+    if (command->fields[i].name == NULL) continue;
+    if (i == 0 || command->fields[i - 1].name == NULL) put(".PP\nFields of the JSON:\n");
+    put_roff_item(command->fields[i].name, NULL, command->fields[i].meaning);
+  }
+  put(".PP\nExample:\n.PP\n.nf\n.RS\n");
+  put_roff(command->example);
+  put("\n.RE\n.fi\n");
+}
+
+static int run_man(const struct request *request, custmem *none) {
+  size_t i;
+  int j;
+  (void)request, (void)none;
+  put_text(".TH CUSTMEM 1 \"\" \"custmem %s\" \"User commands\"\n", custmem_version());
+  put(
+    ".SH NAME\ncustmem \\- which customer is writing, and who said so\n"
+    ".SH SYNOPSIS\n.B custmem\n\\fICOMMAND\\fR [\\fIARGUMENT\\fR ...] [\\fB\\-\\-OPTION\\fR "
+    "...]\n"
+    ".SH DESCRIPTION\nThe everyday use of a store of custmem: a file that knows, for each "
+    "conversation of an inbox, which customer is writing, and keeps who said so. Data goes to "
+    "standard output, words about trouble to standard error.\n"
+    ".SH COMMANDS\n"
+  );
+  for (i = 0; i < COUNT_OF(COMMANDS); i++)
+    put_roff_command(&COMMANDS[i]);
+  put(".SH OPTIONS\n");
+  for (j = 0; j < OPTIONS; j++) {
+    char *name = need(sqlite3_mprintf("--%s", OPTION[j].name));
+    put_roff_item(name, OPTION[j].value, OPTION[j].meaning);
+    sqlite3_free(name);
+  }
+  put_roff_item("--help", NULL, "say how to use the command");
+  put(".SH EXIT STATUS\n");
+  put_roff(EXIT_STATUS);
+  put(".\nAn interrupt ends the program as the signal does, and leaves the store sound.\n"
+      ".SH ENVIRONMENT\n");
+  for (j = 0; j < OPTIONS; j++) {
+    char *meaning = need(sqlite3_mprintf("stands in for --%s", OPTION[j].name));
+    if (OPTION[j].environment != NULL) put_roff_item(OPTION[j].environment, NULL, meaning);
+    sqlite3_free(meaning);
+  }
+  put_roff_item("NO_COLOR", NULL, "if it is set and not empty, there are no colours");
+  put_roff_item("TZ", NULL, "the zone of the times that people see");
+  return DONE;
+}
+
+/* ---- Main ---------------------------------------------------------------------------------- */
+
+/* Runs a command, with its store open. */
+static int run(const struct command *command, int argc, char **argv) {
+  struct request request;
+  custmem *store = NULL;
+  int wants_help = 0, status = DONE;
+  memset(&request, 0, sizeof request);
+  request.command = command;
+  if (!read_words(&request, argc, argv, &wants_help)) return complain_of_usage(command);
+  if (wants_help) {
+    put_help(command);
+    return DONE;
+  }
+  if (command->access == READS) status = open_store(request.argv[0], 1, &store);
+  if (command->access == WRITES) status = open_to_write(&request, &store);
+  if (status == DONE) status = command->run(&request, store);
+  custmem_close(store);
+  return status;
 }
 
 /* Standard input, output and error are there, even if only to fail: else a file that is opened
@@ -2441,16 +5020,21 @@ static void choose_locale(void) {
 }
 
 static int run_words(int argc, char **argv) {
+  static char help[] = "help", version[] = "version";
   const struct command *command;
-  const char *name = argc > 0 ? argv[0] : NULL;
-  if (name == NULL) {
+  int used;
+  if (argc == 0) {
     complain("no command was given; %s help lists them", program);
     return USAGE;
   }
-  if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) name = "help";
-  if (strcmp(name, "--version") == 0) name = "version";
-  command = find_command(name);
-  return command != NULL ? run(command, argc - 1, argv + 1) : USAGE;
+  if (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0) argv[0] = help;
+  if (strcmp(argv[0], "--version") == 0) argv[0] = version;
+  if (argc == 2 && find_group(argv[0]) != NULL && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+    argv[1] = argv[0];
+    argv[0] = help;
+  }
+  command = find_command(argc, argv, &used);
+  return command != NULL ? run(command, argc - used, argv + used) : USAGE;
 }
 
 int main(int argc, char **argv) {
@@ -2458,8 +5042,12 @@ int main(int argc, char **argv) {
   if (!hold_standard_files()) return INPUT_OUTPUT;
   if (argc > 0) program = argv[0];
   choose_locale();
-  status = run_words(argc - 1, argv + 1);
+  tzset();
+  use_colour = may_use_colour();
+  status = argc > 0 ? run_words(argc - 1, argv + 1) : USAGE;
   if (fflush(stdout) != 0 && output_error == 0) output_error = errno;
+  /* What was asked to stop ends as who asked expects it to. */
+  if (is_stopped()) raise(work.signal);
   if (output_error == 0 || status != DONE) return status;
   /* Who closed the pipe has seen enough, and needs no message. */
   if (output_error != EPIPE) complain("cannot write the output: %s", strerror(output_error));

@@ -44,14 +44,6 @@ typedef struct beyond {
   cached slots[SLOTS];
 } beyond;
 
-/* A resolution by hand: the second part runs only if the first gave nothing. */
-#define EITHER                                                                                 \
-  "SELECT customer.id, 1 FROM conversation_links AS link JOIN customers AS customer"           \
-  " ON customer.id = link.customer_id AND customer.instructor_id = link.instructor_id"         \
-  " WHERE link.conversation_id = ?2 AND link.instructor_id = ?1"                               \
-  " UNION ALL SELECT id, 2 FROM customers WHERE normalized_identifier = ?4 AND channel = ?3"   \
-  " AND instructor_id = ?1 LIMIT 1"
-
 /* ---- Knowing that nothing was committed ---------------------------------------------------- */
 
 /* Maps the WAL index of an open connection that has read before. */
@@ -237,7 +229,7 @@ static void open_beyond(beyond *self) {
   self->begin = prepare_sql(self->db, "BEGIN");
   self->commit = prepare_sql(self->db, "COMMIT");
   self->data_version = prepare_sql(self->db, "PRAGMA data_version");
-  self->either = prepare_sql(self->db, EITHER);
+  self->either = prepare_sql(self->db, RESOLVE_BY_HAND);
   version_of(self);
   map_header(self);
   copy_header(self, 0, self->known);
@@ -347,7 +339,7 @@ void bench_caches(int64_t customers) {
     run_sql(side->db, caches[row.count].pragma);
     side->begin = prepare_sql(side->db, "BEGIN");
     side->commit = prepare_sql(side->db, "COMMIT");
-    side->either = prepare_sql(side->db, EITHER);
+    side->either = prepare_sql(side->db, RESOLVE_BY_HAND);
     side->pages = self.pages;
     row.sides[row.count] = (timed_side){caches[row.count].name, run_cached_pages, side, 0};
   }

@@ -1,139 +1,35 @@
 /* SPDX-License-Identifier: MIT
 **
-** The program `custmem`, run as a user runs it: arguments in, exit status, standard output and
-** standard error out. The environment variable CUSTMEM_SHELL says where it is (else ./custmem).
+** The program `custmem`: help, usage, the audit and the check, and the demo.
 */
 #define _XOPEN_SOURCE 700
 
-#include "test.h"
+#include "program.h"
 
 #include <dirent.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
-
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
-#define MAX_ARGUMENTS   8
-#define KILLED          256 /* a status above: the number of the signal */
-
-enum status { DONE = 0, REFUSED = 1, USAGE = 2, INPUT_OUTPUT = 3 };
-
-/* Where the program's standard output goes. A pipe that nobody reads ends a program, but for one
-** whose parent has it ignore that. */
-enum output { TO_FILE, TO_CLOSED, TO_FULL, TO_BROKEN_PIPE, TO_BROKEN_PIPE_IGNORED };
-
-/* What the last run left. */
-static struct {
-  char shell[PATH_MAX];
-  char stream[PATH_MAX];
-  int status;
-  char *out;
-  size_t out_size;
-  char *err;
-  size_t err_size;
-} ran;
 
 /* ---- Running the program ------------------------------------------------------------------- */
 
-static char *read_all(const char *path, size_t *size) {
-  FILE *file = fopen(path, "rb");
-  int64_t bytes = test_file_size(path);
-  char *text = calloc(1, bytes > 0 ? (size_t)bytes + 1 : 1);
-  *size = file != NULL && text != NULL && bytes > 0 ? fread(text, 1, (size_t)bytes, file) : 0;
-  if (file != NULL) fclose(file);
-  return text;
-}
-
-/* A path in the scratch directory, the same text for the same name, and valid to the end. */
-static const char *scratch(const char *name) {
-  static struct {
-    const char *name;
-    char path[PATH_MAX];
-  } known[32];
-  size_t i = 0;
-  while (known[i].name != NULL && strcmp(known[i].name, name) != 0)
-    i++;
-  if (known[i].name == NULL) {
-    known[i].name = name;
-    snprintf(known[i].path, sizeof known[i].path, "%s", test_path(name));
-  }
-  return known[i].path;
-}
-
-/* In the child: 1 is what `output` says, 2 is a file. The file is opened first, lest it take the
-** place of 1. */
-static void redirect(enum output output, const char *out, const char *err) {
-  int fds[2] = {-1, -1};
-  int fd = open(err, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-  if (fd >= 0) dup2(fd, 2);
-  fd = -1;
-  if (output == TO_FILE) fd = open(out, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-  if (output == TO_FULL) fd = open("/dev/full", O_WRONLY);
-  signal(SIGPIPE, output == TO_BROKEN_PIPE_IGNORED ? SIG_IGN : SIG_DFL);
-  if (output >= TO_BROKEN_PIPE && pipe(fds) == 0) {
-    fd = fds[1];
-    close(fds[0]);
-  }
-  if (fd >= 0) dup2(fd, 1);
-  if (output == TO_CLOSED) close(1);
-}
-
-/* Runs a program in a directory; its temporary files go to the scratch directory "tmp". */
-static int run_in(const char *directory, enum output output, const char *const *arguments) {
-  const char *out = scratch("out"), *err = scratch("err"), *tmp = scratch("tmp");
-  const char *words[MAX_ARGUMENTS + 2] = {arguments[0]};
-  int status = 0, i;
-  pid_t child;
-  for (i = 0; i < MAX_ARGUMENTS && arguments[i] != NULL; i++)
-    words[i] = arguments[i];
-  words[i] = NULL;
-  unlink(out);
-  mkdir(tmp, 0700);
-  fflush(stdout);
-  child = fork();
-  if (child == 0) {
-    redirect(output, out, err);
-    if (chdir(directory) == 0 && setenv("TMPDIR", tmp, 1) == 0)
-      execv(words[0], (char *const *)words);
-    _exit(127);
-  }
-  if (child < 0 || waitpid(child, &status, 0) != child) return -1;
-  free(ran.out);
-  free(ran.err);
-  ran.out = read_all(out, &ran.out_size);
-  ran.err = read_all(err, &ran.err_size);
-  ran.status = WIFEXITED(status) ? WEXITSTATUS(status) : KILLED + WTERMSIG(status);
-  return ran.status;
-}
-
-/* Runs the program in the scratch directory "cwd", with arguments up to the first NULL. */
-static int run_to(
-  enum output output,
-  const char *a,
-  const char *b,
-  const char *c,
-  const char *d
-) {
-  const char *words[] = {ran.shell, a, b, c, d, NULL};
-  mkdir(scratch("cwd"), 0700);
-  return run_in(scratch("cwd"), output, words);
-}
-
 static int run(const char *a, const char *b, const char *c) {
-  return run_to(TO_FILE, a, b, c, NULL);
+  const char *words[] = {a, b, c, NULL};
+  return run_words(TO_FILE, words);
+}
+
+/* An audit command, on a store, for an instructor. */
+static int run_audit(const char *which, const char *store, const char *instructor) {
+  return CUSTMEM("audit", which, store, "--instructor", instructor);
 }
 
 static int run_verify(const char *store, const char *instructor, const custmem_head *anchor) {
   char count[32];
-  const char *words[] = {ran.shell, "verify", store, instructor, count, anchor->hash, NULL};
   snprintf(count, sizeof count, "%lld", (long long)anchor->count);
-  return run_in(scratch("."), TO_FILE, words);
+  return CUSTMEM("audit", "verify", store, count, anchor->hash, "--instructor", instructor);
 }
 
 /* How many entries a directory has, and the name of the last of them. */
@@ -151,37 +47,6 @@ static int entries(const char *path, char *name, size_t size) {
 }
 
 /* ---- Looking at what was printed ----------------------------------------------------------- */
-
-/* Is it text that no terminal obeys: UTF-8, and no control character but the line feed? SQLite's
-** own decoder is no judge of UTF-8, so the bytes are looked at here. */
-static int is_harmless(const char *text, size_t size) {
-  const unsigned char *at = (const unsigned char *)text, *end = at + size;
-  while (at < end) {
-    int more = *at < 0x80 ? 0 : *at < 0xc2 ? -1 : *at < 0xe0 ? 1 : *at < 0xf0 ? 2 : 3;
-    if (more < 0 || *at > 0xf4 || end - at <= more) return 0;
-    if ((*at < 0x20 && *at != '\n') || *at == 0x7f || (*at == 0xc2 && at[1] < 0xa0)) return 0;
-    if (*at == 0xe2 && at[1] == 0x80 && at[2] >= 0xa8 && at[2] <= 0xae) return 0;
-    for (at++; more > 0; more--, at++)
-      if ((*at & 0xc0) != 0x80) return 0;
-  }
-  return 1;
-}
-
-/* The rest of the line that begins with `start`; "" if none does. Valid until the next call. */
-static const char *line_after(const char *text, const char *start) {
-  static char line[1024];
-  const char *at = text;
-  line[0] = '\0';
-  while (at != NULL && strncmp(at, start, strlen(start)) != 0) {
-    at = strchr(at, '\n');
-    at = at != NULL ? at + 1 : NULL;
-  }
-  if (at != NULL)
-    snprintf(
-      line, sizeof line, "%.*s", (int)strcspn(at + strlen(start), "\n"), at + strlen(start)
-    );
-  return line;
-}
 
 /* What was printed, with every break and indentation as one space: sentences, however broken. */
 static const char *flat(void) {
@@ -201,43 +66,6 @@ static char *between(const char *text, const char *from, const char *to) {
   char *part = calloc(1, end != NULL ? (size_t)(end - start) + 1 : 1);
   if (end != NULL && part != NULL) memcpy(part, start, (size_t)(end - start));
   return part;
-}
-
-/* What is at a path of a line of JSON: "(none)" for nothing or null. Valid until the eighth call
-** after it. */
-static const char *json(sqlite3 *db, const char *line, const char *path) {
-  static char texts[8][CUSTMEM_CONTEXT_MAX + 1];
-  static unsigned next;
-  char *text = texts[next++ % COUNT_OF(texts)];
-  sqlite3_stmt *stmt = NULL;
-  const char *value = NULL;
-  if (sqlite3_prepare_v2(db, "SELECT ?1 ->> ?2", -1, &stmt, NULL) == SQLITE_OK) {
-    sqlite3_bind_text(stmt, 1, line, -1, SQLITE_STATIC);
-    sqlite3_bind_text(stmt, 2, path, -1, SQLITE_STATIC);
-    if (sqlite3_step(stmt) == SQLITE_ROW) value = (const char *)sqlite3_column_text(stmt, 0);
-  }
-  snprintf(text, sizeof texts[0], "%s", value != NULL ? value : "(none)");
-  sqlite3_finalize(stmt);
-  return text;
-}
-
-/* The names in an object, in their order: "a,b,c"; "" if the line is not JSON. */
-static const char *json_names(sqlite3 *db, const char *line) {
-  static char names[512];
-  sqlite3_stmt *stmt = NULL;
-  names[0] = '\0';
-  if (sqlite3_prepare_v2(
-        db,
-        "SELECT group_concat(key, ',') FROM json_each(?1) WHERE json_valid(?1)"
-        " AND json_type(?1) = 'object'",
-        -1, &stmt, NULL
-      ) == SQLITE_OK) {
-    sqlite3_bind_text(stmt, 1, line, -1, SQLITE_STATIC);
-    if (sqlite3_step(stmt) == SQLITE_ROW && sqlite3_column_text(stmt, 0) != NULL)
-      snprintf(names, sizeof names, "%s", (const char *)sqlite3_column_text(stmt, 0));
-  }
-  sqlite3_finalize(stmt);
-  return names;
 }
 
 /* ---- A store to look into ------------------------------------------------------------------ */
@@ -294,7 +122,49 @@ static void tamper(const char *path, const char *trigger, const char *sql) {
 
 /* ---- Help, version, usage ------------------------------------------------------------------ */
 
-static const char *const COMMANDS[] = {"demo", "check", "audit", "verify", "help", "version"};
+/* Every command there is: a test says so when the program has another. */
+static const char *const COMMANDS[] = {
+  "init",
+  "normalize",
+  "customers create",
+  "customers list",
+  "customers find",
+  "customers show",
+  "customers set-display",
+  "customers conversations",
+  "resolve",
+  "link",
+  "relink",
+  "unlink",
+  "inbox",
+  "history",
+  "audit export",
+  "audit head",
+  "audit verify",
+  "check",
+  "backup",
+  "demo",
+  "completion",
+  "man",
+  "help",
+  "version",
+};
+
+/* Runs a command with one word more, or two: "audit head" is two words already. */
+static int run_command(const char *before, const char *command, const char *after) {
+  const char *words[5];
+  char first[64], *second;
+  int count = 0;
+  snprintf(first, sizeof first, "%s", command);
+  second = strchr(first, ' ');
+  if (second != NULL) *second++ = '\0';
+  if (before != NULL) words[count++] = before;
+  words[count++] = first;
+  if (second != NULL) words[count++] = second;
+  if (after != NULL) words[count++] = after;
+  words[count] = NULL;
+  return run_words(TO_FILE, words);
+}
 
 TEST(version_names_custmem_and_sqlite) {
   char line[128];
@@ -309,7 +179,8 @@ TEST(version_names_custmem_and_sqlite) {
 }
 
 TEST(help_lists_every_command_and_the_exit_status) {
-  size_t i;
+  const char *at;
+  size_t i, listed = 0;
   CHECK_INT(run("help", NULL, NULL), DONE);
   CHECK_TEXT(ran.err, "");
   CHECK_HAS(
@@ -317,9 +188,12 @@ TEST(help_lists_every_command_and_the_exit_status) {
   );
   for (i = 0; i < COUNT_OF(COMMANDS); i++) {
     char line[32];
-    snprintf(line, sizeof line, "\n  %s ", COMMANDS[i]);
+    snprintf(line, sizeof line, "\n  %s  ", COMMANDS[i]);
     CHECK_HAS(ran.out, line);
   }
+  for (at = strstr(ran.out, "\n  "); at != NULL; at = strstr(at + 1, "\n  "))
+    listed++;
+  CHECK_INT(listed, COUNT_OF(COMMANDS));
   CHECK_INT(run("--help", NULL, NULL), DONE);
   CHECK_HAS(ran.out, "usage: ");
 }
@@ -330,35 +204,55 @@ TEST(help_of_a_command_has_usage_and_an_example) {
     char usage[PATH_MAX + 64], example[PATH_MAX + 64];
     char *asked;
     snprintf(usage, sizeof usage, "usage: %s %s", ran.shell, COMMANDS[i]);
-    snprintf(example, sizeof example, "\nexample: %s %s", ran.shell, COMMANDS[i]);
-    CHECK_INT(run("help", COMMANDS[i], NULL), DONE);
+    snprintf(example, sizeof example, "%s %s", ran.shell, COMMANDS[i]);
+    CHECK_INT(run_command("help", COMMANDS[i], NULL), DONE);
     CHECK_TEXT(ran.err, "");
-    CHECK_HAS(ran.out, usage);
-    CHECK_HAS(ran.out, example);
+    CHECK_INT(strncmp(ran.out, usage, strlen(usage)), 0);
+    asked = strstr(ran.out, "\nexample:\n  ");
+    CHECK_HAS(asked != NULL ? asked : "", example);
     asked = ran.out;
     ran.out = NULL;
-    CHECK_INT(run(COMMANDS[i], "--help", NULL), DONE);
+    CHECK_INT(run_command(NULL, COMMANDS[i], "--help"), DONE);
     CHECK_TEXT(ran.out, asked);
     free(asked);
   }
 }
 
+TEST(help_of_a_group_lists_its_commands) {
+  char *asked;
+  CHECK_INT(run("help", "audit", NULL), DONE);
+  CHECK_HAS(ran.out, "audit: the record");
+  CHECK_HAS(ran.out, "\n  audit head  ");
+  CHECK_INT(lines_of(ran.out), 5);
+  asked = ran.out;
+  ran.out = NULL;
+  CHECK_INT(run("audit", "--help", NULL), DONE);
+  CHECK_TEXT(ran.out, asked);
+  free(asked);
+}
+
 TEST(usage_errors_say_what_is_wrong) {
   static const char HASH[] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
   static const struct {
-    const char *words[6];
+    const char *words[10];
     const char *says;
   } WRONG[] = {
     {{NULL}, "no command was given"},
     {{""}, "there is no command \"\""},
     {{"chek"}, "there is no command \"chek\"; did you mean \"check\"?"},
     {{"adit"}, "did you mean \"audit\"?"},
-    {{"veryfi", "a"}, "did you mean \"verify\"?"},
     {{"hlep"}, "did you mean \"help\"?"},
     {{"Demo"}, "did you mean \"demo\"?"},
+    {{"INBOX"}, "did you mean \"inbox\"?"},
+    {{"verify", "a"}, "there is no command \"verify\"; did you mean \"audit verify\"?"},
+    {{"list"}, "did you mean \"customers list\"?"},
     {{"xyzzy"}, "there is no command \"xyzzy\""},
     {{"\x1b[31mred"}, "there is no command \"\\x1b[31mred\""},
+    {{"audit"}, "audit: SUBCOMMAND is missing: export, head, verify"},
+    {{"audit", "haed"}, "there is no command \"audit haed\"; did you mean \"audit head\"?"},
+    {{"customers", "a.db"}, "there is no command \"customers a.db\""},
     {{"help", "chek"}, "did you mean \"check\"?"},
+    {{"help", "audit", "veryfi"}, "did you mean \"audit verify\"?"},
     {{"help", "check", "audit"}, "help: \"audit\" is one argument too many"},
     {{"version", "1"}, "version: \"1\" is one argument too many"},
     {{"demo", "a", "b"}, "demo: \"b\" is one argument too many"},
@@ -366,22 +260,49 @@ TEST(usage_errors_say_what_is_wrong) {
     {{"check", "a", "b"}, "check: \"b\" is one argument too many"},
     {{"check", "--quick", "a"}, "check: there is no option \"--quick\""},
     {{"check", "-q"}, "check: there is no option \"-q\""},
-    {{"audit", "a"}, "audit: INSTRUCTOR is missing"},
-    {{"audit", "a", "b", "c"}, "audit: \"c\" is one argument too many"},
-    {{"verify", "a"}, "verify: INSTRUCTOR is missing"},
-    {{"verify", "a", "b", "3"}, "verify: HASH is missing"},
-    {{"verify", "a", "b", "", HASH}, "COUNT is a number of events"},
-    {{"verify", "a", "b", "+1", HASH}, "COUNT is a number of events"},
-    {{"verify", "a", "b", "1x", HASH}, "COUNT is a number of events"},
-    {{"verify", "a", "b", "99999999999999999999", HASH}, "COUNT is a number of events"},
-    {{"verify", "a", "b", "1", "00"}, "HASH is 64 digits"},
-    {{"verify", "a", "b", "1", "0123456789ABCDEF"}, "HASH is 64 digits"},
+    {{"check", "-json", "a"}, "check: there is no option \"-json\"; did you mean \"--json\"?"},
+    {{"check", "a", "--jsno"},
+     "check: there is no option \"--jsno\"; did you mean \"--json\"?"},
+    {{"check", "a", "--reason", "b"}, "check takes no option --reason"},
+    {{"check", "a", "--json=yes"}, "check: --json takes no value"},
+    {{"check", "a", "--json", "--json"}, "check: --json is given twice"},
+    {{"audit", "head", "a", "--instructor"}, "audit head: --instructor needs ID"},
+    {{"audit", "head", "a"}, "audit head: --instructor is missing: whose data"},
+    {{"audit", "head", "a"}, "(or set CUSTMEM_INSTRUCTOR)"},
+    {{"audit", "export", "a", "c"}, "audit export: \"c\" is one argument too many"},
+    {{"audit", "verify", "a", "3"}, "audit verify: HASH is missing"},
+    {{"audit", "verify", "a", "", HASH}, "COUNT is a number of events"},
+    {{"audit", "verify", "a", "+1", HASH}, "COUNT is a number of events"},
+    {{"audit", "verify", "a", "1x", HASH}, "COUNT is a number of events"},
+    {{"audit", "verify", "a", "99999999999999999999", HASH}, "COUNT is a number of events"},
+    {{"audit", "verify", "a", "1", "00"}, "HASH is 64 digits"},
+    {{"audit", "verify", "a", "1", "0123456789ABCDEF"}, "HASH is 64 digits"},
+    {{"normalize", "whatsap", "1"},
+     "there is no channel \"whatsap\"; did you mean \"whatsapp\"?"},
+    {{"normalize", "Messenger/7", "1"}, "did you mean \"messenger/7\"?"},
+    {{"normalize", "fax", "1"}, "there is no channel \"fax\": whatsapp, sms, phone"},
+    {{"normalize", "sms/", "1"}, "there is no channel \"sms/\""},
+    {{"normalize", "sms"}, "normalize: IDENTIFIER is missing"},
+    {{"resolve", "a", "c", "sms"}, "resolve: IDENTIFIER is missing"},
+    {{"link", "a", "b"}, "link: CUSTOMER is missing"},
+    {{"link", "a", "b", "c", "--instructor", "i"}, "link: --actor is missing: who acts"},
+    {{"link", "a", "b", "c", "--instructor=i", "--actor=a"}, "link: --reason is missing: why"},
+    {{"relink", "a", "b", "c"}, "relink: NEW is missing"},
+    {{"unlink", "a", "b"}, "unlink: CURRENT is missing"},
+    {{"customers", "set-display", "a", "b", "--instructor=i", "--actor=a"},
+     "customers set-display: give either DISPLAY or --remove"},
+    {{"customers", "set-display", "a", "b", "c", "--remove", "--instructor=i", "--actor=a"},
+     "customers set-display: give either DISPLAY or --remove"},
+    {{"customers", "create", "a", "--id", "--instructor=i", "--actor=a"},
+     "customers create: --display and --id go with CHANNEL and IDENTIFIER"},
+    {{"inbox", "a", "b", "--instructor=i"}, "inbox: --number is missing"},
+    {{"inbox", "a", "b", "--instructor=i", "--number=1", "--json", "--html"},
+     "inbox: give either --html or --json"},
+    {{"completion", "fish"}, "SHELL is bash or zsh: not \"fish\""},
   };
   size_t i;
   for (i = 0; i < COUNT_OF(WRONG); i++) {
-    const char *const *word = WRONG[i].words;
-    const char *words[] = {ran.shell, word[0], word[1], word[2], word[3], word[4], NULL};
-    CHECK_INT(run_in(scratch("."), TO_FILE, words), USAGE);
+    CHECK_INT(run_words(TO_FILE, WRONG[i].words), USAGE);
     CHECK_TEXT(ran.out, "");
     CHECK_HAS(ran.err, WRONG[i].says);
     CHECK(is_harmless(ran.err, ran.err_size));
@@ -397,11 +318,11 @@ TEST(nothing_is_suggested_that_is_not_near) {
 /* ---- Check, verify, audit ------------------------------------------------------------------ */
 
 TEST(a_store_that_is_not_there_is_refused_and_not_made) {
-  static const char *const READERS[] = {"check", "audit", "verify"};
+  static const char *const READERS[] = {"check", "export", "verify"};
   const char *path = scratch("absent.db");
   size_t i;
   for (i = 0; i < COUNT_OF(READERS); i++) {
-    CHECK_INT(run(READERS[i], path, i > 0 ? "anna" : NULL), REFUSED);
+    CHECK_INT(i == 0 ? run("check", path, NULL) : run_audit(READERS[i], path, "anna"), REFUSED);
     CHECK_TEXT(ran.out, "");
     CHECK_HAS(ran.err, "custmem: CUSTMEM_NO_PATH: ");
     CHECK_INT(test_file_size(path), -1);
@@ -424,7 +345,7 @@ TEST(what_is_no_store_is_refused_by_its_name) {
   db = test_plain(scratch("other.db"));
   CHECK_INT(test_sql(db, "CREATE TABLE t (a); PRAGMA application_id = 7"), SQLITE_OK);
   sqlite3_close(db);
-  CHECK_INT(run("audit", scratch("other.db"), "anna"), REFUSED);
+  CHECK_INT(run_audit("export", scratch("other.db"), "anna"), REFUSED);
   CHECK_HAS(ran.err, "CUSTMEM_OTHER_APPLICATION");
   CHECK_TEXT(ran.out, "");
 }
@@ -455,16 +376,16 @@ TEST(verify_prints_the_head_as_it_is) {
   CHECK_INT(custmem_audit_head(store, "anna", &head), CUSTMEM_OK);
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
   snprintf(line, sizeof line, "%lld %s", (long long)head.count, head.hash);
-  CHECK_INT(run("verify", path, "anna"), DONE);
+  CHECK_INT(run_audit("verify", path, "anna"), DONE);
   CHECK_INT(strncmp(ran.out, "sound\n", 6), 0);
   CHECK_TEXT(line_after(ran.out, "events  "), "70");
   CHECK_TEXT(line_after(ran.out, "links   "), "24");
   CHECK_TEXT(line_after(ran.out, "head    "), line);
   CHECK_TEXT(ran.err, "");
   CHECK(test_file_hash(path) == bytes);
-  CHECK_INT(run("verify", path, "nobody"), DONE);
+  CHECK_INT(run_audit("verify", path, "nobody"), DONE);
   CHECK_TEXT(line_after(ran.out, "events  "), "0");
-  CHECK_INT(run("verify", path, ""), REFUSED);
+  CHECK_INT(run_audit("verify", path, ""), REFUSED);
   CHECK_HAS(ran.err, "CUSTMEM_NO_INSTRUCTOR");
 }
 
@@ -498,11 +419,11 @@ TEST(a_changed_event_is_named_by_check_and_verify) {
   CHECK_TEXT(ran.out, "");
   CHECK_HAS(ran.err, "custmem: CUSTMEM_BROKEN: ");
   CHECK_HAS(ran.err, "custmem: the first fault is at instructor anna, event 7, a2\n");
-  CHECK_INT(run("verify", path, "anna"), REFUSED);
+  CHECK_INT(run_audit("verify", path, "anna"), REFUSED);
   CHECK_TEXT(ran.out, "");
   CHECK_HAS(ran.err, "custmem: CUSTMEM_BROKEN: ");
   CHECK_HAS(ran.err, "custmem: the first fault is at instructor anna, event 7, a2\n");
-  CHECK_INT(run("verify", path, "ben"), DONE);
+  CHECK_INT(run_audit("verify", path, "ben"), DONE);
   CHECK_TEXT(ran.err, "");
 }
 
@@ -516,7 +437,7 @@ TEST(a_changed_link_is_named_by_check_and_verify) {
   CHECK_INT(run("check", path, NULL), REFUSED);
   CHECK_HAS(ran.err, "CUSTMEM_BROKEN");
   CHECK_HAS(ran.err, ", a3\n");
-  CHECK_INT(run("verify", path, "anna"), REFUSED);
+  CHECK_INT(run_audit("verify", path, "anna"), REFUSED);
   CHECK_HAS(ran.err, ", a3\n");
 }
 
@@ -527,10 +448,9 @@ TEST(an_event_that_is_not_text_is_not_exported) {
     "UPDATE audit_events SET reason = CAST(x'41ff9b42' AS TEXT)"
     " WHERE instructor_id = 'anna' AND seq = 3"
   );
-  CHECK_INT(run("audit", path, "anna"), REFUSED);
+  CHECK_INT(run_audit("export", path, "anna"), REFUSED);
   CHECK(is_harmless(ran.out, ran.out_size));
-  CHECK_HAS(ran.err, "event 3 holds text that is not UTF-8");
-  CHECK_HAS(ran.out, "\"seq\":2,");
+  CHECK_HAS(ran.err, "custmem: CUSTMEM_CORRUPT: ");
   CHECK(strstr(ran.out, "\"seq\":3,") == NULL);
 }
 
@@ -538,34 +458,33 @@ static const char *or_none(const char *text) {
   return text[0] != '\0' ? text : "(none)";
 }
 
-static void check_exported(sqlite3 *db, const char *line, const custmem_event *event) {
+static void check_exported(const char *line, const custmem_event *event) {
   char seq[32], created[32];
   snprintf(seq, sizeof seq, "%lld", (long long)event->seq);
   snprintf(created, sizeof created, "%lld", (long long)event->created_at_ms);
   CHECK_TEXT(
-    json_names(db, line),
+    json_names(line),
     "instructor_id,seq,event_name,conversation_id,previous_customer_id,new_customer_id,"
     "actor_type,actor_id,reason,context,created_at,hash"
   );
-  CHECK_TEXT(json(db, line, "$.instructor_id"), event->instructor_id);
-  CHECK_TEXT(json(db, line, "$.seq"), seq);
-  CHECK_TEXT(json(db, line, "$.event_name"), event->event_name);
-  CHECK_TEXT(json(db, line, "$.conversation_id"), event->conversation_id);
-  CHECK_TEXT(json(db, line, "$.previous_customer_id"), or_none(event->previous_customer_id));
-  CHECK_TEXT(json(db, line, "$.new_customer_id"), or_none(event->new_customer_id));
-  CHECK_TEXT(json(db, line, "$.actor_type"), "human");
-  CHECK_TEXT(json(db, line, "$.actor_id"), event->actor_id);
-  CHECK_TEXT(json(db, line, "$.reason"), event->reason);
-  CHECK_TEXT(json(db, line, "$.context"), or_none(event->context));
-  CHECK_TEXT(json(db, line, "$.created_at"), created);
-  CHECK_TEXT(json(db, line, "$.hash"), event->hash);
+  CHECK_TEXT(json(line, "$.instructor_id"), event->instructor_id);
+  CHECK_TEXT(json(line, "$.seq"), seq);
+  CHECK_TEXT(json(line, "$.event_name"), event->event_name);
+  CHECK_TEXT(json(line, "$.conversation_id"), event->conversation_id);
+  CHECK_TEXT(json(line, "$.previous_customer_id"), or_none(event->previous_customer_id));
+  CHECK_TEXT(json(line, "$.new_customer_id"), or_none(event->new_customer_id));
+  CHECK_TEXT(json(line, "$.actor_type"), "human");
+  CHECK_TEXT(json(line, "$.actor_id"), event->actor_id);
+  CHECK_TEXT(json(line, "$.reason"), event->reason);
+  CHECK_TEXT(json(line, "$.context"), or_none(event->context));
+  CHECK_TEXT(json(line, "$.created_at"), created);
+  CHECK_TEXT(json(line, "$.hash"), event->hash);
 }
 
 TEST(audit_exports_exactly_what_audit_read_gives) {
   static custmem_event events[STORE_EVENTS + 1];
   const char *path = make_store("exported.db");
   custmem *store = test_store(path);
-  sqlite3 *db = test_plain(":memory:");
   custmem_info info;
   custmem_head head;
   char *line;
@@ -576,60 +495,63 @@ TEST(audit_exports_exactly_what_audit_read_gives) {
   CHECK_INT(custmem_audit_read(store, "anna", 0, events, COUNT_OF(events), &count), CUSTMEM_OK);
   CHECK_INT(count, STORE_EVENTS);
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
-  CHECK_INT(run("audit", path, "anna"), DONE);
+  CHECK_INT(run_audit("export", path, "anna"), DONE);
   CHECK_TEXT(ran.err, "");
   CHECK(is_harmless(ran.out, ran.out_size));
   line = strtok(ran.out, "\n");
   REQUIRE(line != NULL);
-  CHECK_TEXT(json_names(db, line), "store_id,instructor_id,count,head");
-  CHECK_TEXT(json(db, line, "$.store_id"), info.id);
-  CHECK_TEXT(json(db, line, "$.instructor_id"), "anna");
-  CHECK_TEXT(json(db, line, "$.count"), "70");
-  CHECK_TEXT(json(db, line, "$.head"), head.hash);
+  CHECK_TEXT(json_names(line), "store_id,instructor_id,count,head");
+  CHECK_TEXT(json(line, "$.store_id"), info.id);
+  CHECK_TEXT(json(line, "$.instructor_id"), "anna");
+  CHECK_TEXT(json(line, "$.count"), "70");
+  CHECK_TEXT(json(line, "$.head"), head.hash);
   for (i = 0; (line = strtok(NULL, "\n")) != NULL && i < count; i++)
-    check_exported(db, line, &events[i]);
+    check_exported(line, &events[i]);
   CHECK_INT(i, STORE_EVENTS);
   CHECK(line == NULL);
-  sqlite3_close(db);
 }
 
 TEST(audit_of_an_instructor_without_events_is_the_first_line) {
   const char *path = make_store("empty_trail.db");
-  sqlite3 *db = test_plain(":memory:");
   CHECK_INT(
-    run(
-      "audit", path,
+    run_audit(
+      "export", path,
       "no\xe2\x80\xa8"
       "body"
     ),
     DONE
   );
   CHECK(is_harmless(ran.out, ran.out_size));
-  CHECK_TEXT(json_names(db, ran.out), "store_id,instructor_id,count,head");
+  CHECK_TEXT(json_names(ran.out), "store_id,instructor_id,count,head");
   CHECK_TEXT(
-    json(db, ran.out, "$.instructor_id"), "no\xe2\x80\xa8"
-                                          "body"
+    json(ran.out, "$.instructor_id"), "no\xe2\x80\xa8"
+                                      "body"
   );
-  CHECK_TEXT(json(db, ran.out, "$.count"), "0");
+  CHECK_TEXT(json(ran.out, "$.count"), "0");
   CHECK(strchr(ran.out, '\n') == ran.out + ran.out_size - 1);
-  sqlite3_close(db);
 }
 
 TEST(output_that_cannot_be_written_is_status_3_or_a_quiet_end) {
   const char *path = make_store("unwritten.db");
-  static const char *const COMMAND[] = {"version", "help", "check", "audit", "demo"};
+  const char *const commands[][6] = {
+    {"version"},
+    {"help"},
+    {"man"},
+    {"completion", "bash"},
+    {"check", path},
+    {"audit", "export", path, "--instructor", "anna"},
+    {"demo", ran.stream}};
   size_t i;
-  for (i = 0; i < COUNT_OF(COMMAND); i++) {
-    const char *a = i < 2 ? NULL : i == 4 ? ran.stream : path, *b = i == 3 ? "anna" : NULL;
-    CHECK_INT(run_to(TO_CLOSED, COMMAND[i], a, b, NULL), INPUT_OUTPUT);
+  for (i = 0; i < COUNT_OF(commands); i++) {
+    CHECK_INT(run_words(TO_CLOSED, commands[i]), INPUT_OUTPUT);
     CHECK_HAS(ran.err, "custmem: cannot write the output: ");
     if (access("/dev/full", W_OK) == 0) {
-      CHECK_INT(run_to(TO_FULL, COMMAND[i], a, b, NULL), INPUT_OUTPUT);
+      CHECK_INT(run_words(TO_FULL, commands[i]), INPUT_OUTPUT);
       CHECK_HAS(ran.err, "custmem: cannot write the output: ");
     }
-    CHECK_INT(run_to(TO_BROKEN_PIPE, COMMAND[i], a, b, NULL), KILLED + SIGPIPE);
+    CHECK_INT(run_words(TO_BROKEN_PIPE, commands[i]), KILLED + SIGPIPE);
     CHECK_TEXT(ran.err, "");
-    CHECK_INT(run_to(TO_BROKEN_PIPE_IGNORED, COMMAND[i], a, b, NULL), INPUT_OUTPUT);
+    CHECK_INT(run_words(TO_BROKEN_PIPE_IGNORED, commands[i]), INPUT_OUTPUT);
     CHECK_TEXT(ran.err, "");
   }
   CHECK_INT(run("check", path, NULL), DONE);
@@ -810,7 +732,7 @@ TEST(the_commands_that_the_demo_ends_with_work) {
   out = between(ran.out, "Look for yourself", "When you have seen enough");
   for (at = strstr(out, "\n    "); at != NULL; at = strstr(at, "\n    ")) {
     char command[1024];
-    const char *words[] = {"/bin/sh", "-c", command, NULL};
+    const char *const words[] = {"/bin/sh", "-c", command, NULL};
     at += 5;
     snprintf(command, sizeof command, "%.*s", (int)strcspn(at, "\n"), at);
     if (strncmp(command, "sqlite3 ", 8) == 0) continue; /* is perhaps not installed */
@@ -1016,22 +938,13 @@ TEST(what_a_message_says_is_shown_harmlessly) {
 
 /* ---- All ----------------------------------------------------------------------------------- */
 
-/* Absolute, for the program is run in other directories. */
-static int find_files(void) {
-  const char *shell = getenv("CUSTMEM_SHELL");
-  if (shell == NULL || shell[0] == '\0') shell = "./custmem";
-  if (realpath(shell, ran.shell) != NULL && realpath("test/data/webhooks.jsonl", ran.stream) != NULL)
-    return 1;
-  printf("%s or test/data/webhooks.jsonl is not there\n", shell);
-  return 0;
-}
-
 int main(int argc, char **argv) {
   test_init(argc, argv);
-  if (!find_files()) return 1;
+  if (!program_init()) return 1;
   RUN(version_names_custmem_and_sqlite, "");
   RUN(help_lists_every_command_and_the_exit_status, "");
   RUN(help_of_a_command_has_usage_and_an_example, "");
+  RUN(help_of_a_group_lists_its_commands, "");
   RUN(usage_errors_say_what_is_wrong, "");
   RUN(nothing_is_suggested_that_is_not_near, "");
   RUN(a_store_that_is_not_there_is_refused_and_not_made, "D-8");

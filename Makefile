@@ -119,6 +119,19 @@ test-faults:
 $(TESTS): %: $(PROGRAM) $(BUILD)/%
 	@CUSTMEM_SHELL=./$(PROGRAM) $(BUILD)/$@
 
+# ---- Measuring the tests ----
+
+## make coverage     every line and branch of custmem.c is taken by the tests, or listed with a reason (gcov)
+## make mcdc         each condition of custmem.c decides by itself: how many the tests show (clang-19)
+## make test-mutants small changes to custmem.c that no test notices: an hour (Python 3, clang)
+.PHONY: coverage mcdc test-mutants
+coverage:
+	sh test/coverage.sh
+mcdc:
+	sh test/coverage_mcdc.sh
+test-mutants:
+	python3 test/mutants.py
+
 # ---- Benchmark ----
 # bench/README.md has the method and the last results. BENCH_QUICK=1: smaller; BENCH_RECORD=1: the
 # results go into bench/, not build/.

@@ -966,7 +966,7 @@ static int resolve_inbox(const inbox *box, custmem *store, custmem_resolution *g
 
 TEST(a_batch_gives_what_single_calls_give) {
   static custmem_resolution single[INBOX], batch[INBOX];
-  static const int sizes[] = {1, 7, 50, INBOX};
+  static const int sizes[] = {1, 2, 7, 49, 50, 51, 99, 100, 101, 151, INBOX};
   inbox *box = inbox_make(NULL);
   int seen[KINDS] = {0};
   size_t s;

@@ -1570,6 +1570,7 @@ static int create_file(custmem *store, const char *full) {
   file = open(full, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600);
   if (file < 0 || fchmod(file, 0600) != 0) rc = fail_path(store, full);
   if (file >= 0) close(file);
+  if (file >= 0 && rc != CUSTMEM_OK) unlink(full);
   unlock_files();
   return rc;
 }
@@ -3349,10 +3350,13 @@ static int resolve_batch(custmem *store, resolving *asked, int32_t first, int32_
   for (i = 0; rc == CUSTMEM_OK && i < size; i++)
     rc = bind_query(store, stmt, 2 + i * QUERY_PARAMETERS, asked, first + i);
   while (rc == CUSTMEM_OK && row) {
+    int number;
     rc = step(store, stmt, &row);
     if (rc != CUSTMEM_OK || !row) break;
-    last = sqlite3_column_int(stmt, 0);
-    row = last < size && !(take_found(store, stmt, asked, first + last) && last == size - 1);
+    number = sqlite3_column_int(stmt, 0);
+    if (number >= size) break; /* a place of the batch that was not bound */
+    last = number;
+    if (take_found(store, stmt, asked, first + last)) row = last < size - 1;
   }
   *next = first + size;
   if (rc != CUSTMEM_OK) {
@@ -4638,8 +4642,7 @@ static int copy_pages(custmem *store, sqlite3 *target) {
     rc = sqlite3_backup_step(backup, BACKUP_PAGES);
     if (rc == SQLITE_OK && sqlite3_is_interrupted(store->db)) rc = SQLITE_INTERRUPT;
   }
-  if (backup != NULL && sqlite3_backup_finish(backup) != SQLITE_OK && rc == SQLITE_DONE)
-    rc = sqlite3_errcode(target);
+  sqlite3_backup_finish(backup);
   return rc;
 }
 

@@ -2125,27 +2125,15 @@ TEST(the_check_finds_a_customer_that_no_call_makes) {
   }
 }
 
-/* An index that lacks a row: a lookup by it finds nobody. Written through an imposter table, as
-** only damage or somebody with time would. */
+/* An index that lacks a row: a lookup by it finds nobody. */
 TEST(the_check_finds_a_damaged_index) {
   const char *path = scratch("index.db");
   custmem_report report;
   custmem *store;
   sqlite3 *db;
-  int root;
   REQUIRE(make_store(path));
   db = test_plain(path);
-  root = (int
-  )test_sql_int(db, "SELECT rootpage FROM sqlite_schema WHERE name = 'customers_identity'");
-  sqlite3_test_control(SQLITE_TESTCTRL_IMPOSTER, db, "main", 1, root);
-  CHECK_INT(
-    test_sql(
-      db, "CREATE TABLE imposter (key, channel, instructor, id, PRIMARY KEY (key, channel, "
-          "instructor, id)) WITHOUT ROWID"
-    ),
-    SQLITE_OK
-  );
-  sqlite3_test_control(SQLITE_TESTCTRL_IMPOSTER, db, "main", 0, 0);
+  CHECK_INT(test_imposter(db, "customers_identity", "key, channel, instructor, id"), SQLITE_OK);
   CHECK_INT(test_sql(db, "DELETE FROM imposter WHERE key = '" ANNA_PHONE "'"), SQLITE_OK);
   CHECK_INT(sqlite3_changes(db), 1);
   sqlite3_close(db);

@@ -477,17 +477,7 @@ TEST(a_damaged_link_never_hands_out_another_instructors_customer) {
 static void damage_index(const char *path, const char *of_a, const char *of_b) {
   char sql[256];
   sqlite3 *db = test_plain(path);
-  int root = (int
-  )test_sql_int(db, "SELECT rootpage FROM sqlite_schema WHERE name = 'customers_identity'");
-  sqlite3_test_control(SQLITE_TESTCTRL_IMPOSTER, db, "main", 1, root);
-  CHECK_INT(
-    test_sql(
-      db, "CREATE TABLE imposter (key, channel, instructor, id, PRIMARY KEY (key, channel, "
-          "instructor, id)) WITHOUT ROWID"
-    ),
-    SQLITE_OK
-  );
-  sqlite3_test_control(SQLITE_TESTCTRL_IMPOSTER, db, "main", 0, 0);
+  CHECK_INT(test_imposter(db, "customers_identity", "key, channel, instructor, id"), SQLITE_OK);
   snprintf(sql, sizeof sql, "UPDATE imposter SET id = '%s' WHERE id = '%s'", of_b, of_a);
   CHECK_INT(test_sql(db, sql), SQLITE_OK);
   CHECK_INT(sqlite3_changes(db), 1);

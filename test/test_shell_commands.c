@@ -890,8 +890,8 @@ TEST(every_example_of_the_help_works_when_it_is_pasted) {
     else
       CHECK_INT(CUSTMEM("help", name), DONE);
     at = strstr(ran.out, "\nexample:\n");
-    REQUIRE(at != NULL);
-    snprintf(example, sizeof example, "%s", at + 10);
+    CHECK(at != NULL);
+    snprintf(example, sizeof example, "%s", at != NULL ? at + 10 : "");
     CHECK_INT(run_in(directory, TO_FILE, paste), DONE);
     CHECK_TEXT(ran.err, "");
     examples++;

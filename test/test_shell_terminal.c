@@ -20,14 +20,15 @@
 /* ---- Stores -------------------------------------------------------------------------------- */
 
 /* Names that are wide, combine, turn, or are put together of several. */
+#define EMOJI "\xf0\x9f\x8f\x84\xf0\x9f\x8f\xbd\xe2\x80\x8d\xe2\x99\x80\xef\xb8\x8f"
+
 static const char *const NAMES[] = {
   "Anna",
   "\xe7\x8e\x8b\xe5\xb0\x8f\xe6\x98\x8e", /* three wide characters */
   "Zoe\xcc\x88",                          /* a mark that combines */
   "\xd9\x86\xd9\x88\xd8\xb1",             /* right to left */
-  "\xf0\x9f\x8f\x84\xf0\x9f\x8f\xbd\xe2\x80\x8d"
-  "\xe2\x99\x80\xef\xb8\x8f",                   /* one emoji of five code points */
-  "\xe3\x82\xa2\xe3\x83\xb3\xe3\x83\x8a Bauer", /* wide and narrow */
+  EMOJI,                                  /* one, of five code points */
+  "\xe3\x82\xa2\xe3\x83\xb3\xe3\x83\x8a Bauer",
 };
 
 /* The columns that a terminal gives to each of them. */

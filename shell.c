@@ -697,6 +697,12 @@ static int is_in_table(const struct field *field) {
   return field->heading != NULL && field->width > 0;
 }
 
+/* The value of a field, in SQL, that is null in JSON; NULL: none is. */
+static const char *null_value(enum field_kind kind) {
+  if (kind == IS_OPTIONAL || kind == IS_BADGE) return "''";
+  return kind == IS_ORDINAL || kind == IS_TIME ? "0" : NULL;
+}
+
 /* SELECT json_object('name', ?1, …) */
 static sqlite3_stmt *prepare_object(sqlite3 *db, const struct field *fields, int count) {
   sqlite3_str *sql = need(sqlite3_str_new(db));
@@ -704,11 +710,9 @@ static sqlite3_stmt *prepare_object(sqlite3 *db, const struct field *fields, int
   char *text;
   int i;
   for (i = 0; i < count; i++) {
-    int may_be_null = fields[i].kind == IS_OPTIONAL || fields[i].kind == IS_ORDINAL ||
-                      fields[i].kind == IS_TIME || fields[i].kind == IS_BADGE;
-    const char *null = fields[i].kind == IS_OPTIONAL || fields[i].kind == IS_BADGE ? "''" : "0";
+    const char *null = null_value(fields[i].kind);
     if (fields[i].name == NULL) continue;
-    note(sql, may_be_null ? "%Q, nullif(?%d, %s)" : "%Q, ?%d", fields[i].name, i + 1, null);
+    note(sql, null != NULL ? "%Q, nullif(?%d, %s)" : "%Q, ?%d", fields[i].name, i + 1, null);
   }
   text = need(sqlite3_mprintf("SELECT json_object(%s)", need(sqlite3_str_value(sql))));
   stmt = prepare(db, text);
@@ -1023,11 +1027,11 @@ static struct {
   custmem *volatile store;
   volatile sig_atomic_t signal; /* the one that asked to stop; 0: none */
   volatile sig_atomic_t lines;  /* of a stream */
-  volatile sig_atomic_t ticks;
+  volatile sig_atomic_t ticks;  /* that have been shown */
   const char *what;
   const char *target; /* a file that grows to `target_size` */
   int64_t target_size;
-  volatile sig_atomic_t is_shown;
+  int is_shown; /* on a terminal */
 } work;
 
 static void on_stop(int number) {
@@ -1067,7 +1071,7 @@ static void on_tick(int number) {
     at = write_number(write_word(at, ", "), (int64_t)file.st_size * 100 / work.target_size);
     at = write_word(at, "%");
   }
-  if (write(STDERR_FILENO, line, (size_t)(at - line)) < 0) work.is_shown = 0;
+  if (write(STDERR_FILENO, line, (size_t)(at - line)) < 0) work.ticks = 0;
   errno = error;
 }
 

@@ -200,6 +200,35 @@ TEST(normalize_prints_the_key_alone_or_says_why_there_is_none) {
   CHECK_HAS(ran.err, "custmem: CUSTMEM_BAD_IDENTIFIER: malformed: ");
 }
 
+/* The help, the message about a mistyped one, and the completion name the same: all there are. */
+TEST(every_channel_that_is_named_is_one) {
+  char *list, *channel, *rest = NULL, words[256];
+  size_t used = 0;
+  int channels = 0;
+  CHECK_INT(CUSTMEM("normalize", "nothing-near", "1"), USAGE);
+  list = strstr(ran.err, "whatsapp");
+  REQUIRE(list != NULL);
+  list = strdup(list);
+  list[strcspn(list, ";")] = '\0';
+  for (channel = strtok_r(list, ", ", &rest); channel != NULL;
+       channel = strtok_r(NULL, ", ", &rest)) {
+    char account[64];
+    int refusal = custmem_normalize(channel, "-", -1, NULL);
+    snprintf(account, sizeof account, "%s/7", channel);
+    CHECK(refusal != CUSTMEM_REFUSED_UNKNOWN_CHANNEL);
+    CHECK_INT(custmem_normalize(account, "-", -1, NULL), refusal);
+    used +=
+      (size_t)snprintf(words + used, sizeof words - used, "%s%s", used > 0 ? " " : "", channel);
+    channels++;
+  }
+  CHECK_INT(channels, 8);
+  free(list);
+  CHECK_INT(CUSTMEM("completion", "bash"), DONE);
+  CHECK_HAS(ran.out, words);
+  CHECK_INT(CUSTMEM("help", "normalize"), DONE);
+  CHECK_HAS(ran.out, "whatsapp, sms, phone, email, telegram, messenger, instagram, webchat;");
+}
+
 TEST(normalize_reports_each_line_that_it_reads) {
   type_in("{\"channel\":\"sms\",\"identifier\":\"+44 7700 900111\"}\n"
           "\n"
@@ -911,6 +940,7 @@ int main(int argc, char **argv) {
   RUN(check_prints_what_there_is_for_people_and_programs, "");
   RUN(a_backup_is_the_whole_store_and_replaces_nothing, "D-8");
   RUN(normalize_prints_the_key_alone_or_says_why_there_is_none, "CM-1 §2.3; T2");
+  RUN(every_channel_that_is_named_is_one, "CM-1 §2.3");
   RUN(normalize_reports_each_line_that_it_reads, "T2");
   RUN(a_customer_is_made_once_however_the_number_is_spelled, "CM-1 §6");
   RUN(what_cannot_be_a_customer_is_refused_by_name, "CM-1 §4.1, §4.2");

@@ -178,9 +178,9 @@ TEST(a_stream_shows_on_a_terminal_how_far_it_is) {
   CHECK_HAS(session.shown + session.shown_size - 4, "\r\x1b[K");
   CHECK_INT(lines_of(ran.out), 1);
   /* Not in a file, and not to somebody who sees the rows themselves. */
-  REQUIRE(session_start(&session, TERMINAL_OUT, words));
+  REQUIRE(session_start(&session, 0, words));
   write_to(&session, ONE);
-  CHECK(session_shows(&session, "existing"));
+  CHECK(session_prints(&session, "existing"));
   wait_two_ticks();
   CHECK_INT(session_end(&session), DONE);
   CHECK_TEXT(ran.err, "");

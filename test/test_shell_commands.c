@@ -180,6 +180,41 @@ TEST(a_backup_is_the_whole_store_and_replaces_nothing) {
   check_refused(CUSTMEM("backup", inbox.path, inbox.path), "CUSTMEM_EXISTS");
 }
 
+/* Files may not grow here, as on a full disk. */
+TEST(what_cannot_be_written_is_status_3_and_leaves_the_store_sound) {
+  static const char LIMITED[] = "trap '' XFSZ; ulimit -f 8; exec \"$@\"";
+  const char *copy = fresh("copy.db");
+  uint64_t rows;
+  REQUIRE(make_inbox());
+  rows = test_rows(inbox.path);
+  {
+    const char *const create[] = {
+      "/bin/sh",
+      "-c",
+      LIMITED,
+      "sh",
+      ran.shell,
+      "customers",
+      "create",
+      inbox.path,
+      "sms",
+      "447700900333",
+      "--instructor=marta",
+      "--actor=user-marta",
+      NULL};
+    const char *const backup[] = {"/bin/sh", "-c",       LIMITED, "sh", ran.shell,
+                                  "backup",  inbox.path, copy,    NULL};
+    CHECK_INT(run_in("/", TO_FILE, create), INPUT_OUTPUT);
+    CHECK_HAS(ran.err, "custmem: CUSTMEM_FULL: ");
+    CHECK_TEXT(ran.out, "");
+    CHECK_INT(run_in("/", TO_FILE, backup), INPUT_OUTPUT);
+    CHECK_HAS(ran.err, "custmem: CUSTMEM_FULL: ");
+    CHECK_INT(test_file_size(copy), -1);
+  }
+  CHECK(test_rows(inbox.path) == rows);
+  CHECK_INT(CUSTMEM("check", inbox.path), DONE);
+}
+
 /* ---- Identifiers --------------------------------------------------------------------------- */
 
 TEST(normalize_prints_the_key_alone_or_says_why_there_is_none) {
@@ -939,6 +974,7 @@ int main(int argc, char **argv) {
   RUN(only_init_makes_a_store, "D-8");
   RUN(check_prints_what_there_is_for_people_and_programs, "");
   RUN(a_backup_is_the_whole_store_and_replaces_nothing, "D-8");
+  RUN(what_cannot_be_written_is_status_3_and_leaves_the_store_sound, "CM-2.3 §7");
   RUN(normalize_prints_the_key_alone_or_says_why_there_is_none, "CM-1 §2.3; T2");
   RUN(every_channel_that_is_named_is_one, "CM-1 §2.3");
   RUN(normalize_reports_each_line_that_it_reads, "T2");

@@ -3025,9 +3025,10 @@ static int run_backup(const struct request *request, custmem *store) {
 
 /* Work on the lines of standard input, with a row for each of them.
 **
-** reader   a statement of READ_OBJECT
-** status   DONE until a line is refused or the store fails
-** number   of business, whose messages count; NULL: all */
+** reader        a statement of READ_OBJECT
+** status        DONE until a line is refused or the store fails
+** refused       how many lines came to nothing, if only in part
+** refused_last  the number of the last of them */
 struct stream {
   const struct request *request;
   custmem *store;
@@ -3037,6 +3038,7 @@ struct stream {
   int status;
   int lines;
   int refused;
+  int refused_last;
 };
 
 /* Nobody is asked for anything: who types a command without its arguments is told so. */
@@ -3079,7 +3081,8 @@ static int run_lines(
 ** fails: then they would fare no better. */
 static int refuse_line(struct stream *stream, int rc) {
   int is_about_the_line = rc < CUSTMEM_BUSY;
-  stream->refused++;
+  stream->refused += stream->refused_last != work.lines;
+  stream->refused_last = work.lines;
   stream->status = is_about_the_line ? REFUSED : status_of(rc);
   return is_about_the_line;
 }
@@ -3177,11 +3180,13 @@ static int check_normalize(const struct request *request) {
 
 /* For people and for scripts it prints the key alone. */
 static int run_normalize(const struct request *request, custmem *none) {
-  const char *channel = request->argv[0], *raw = request->argv[1], *name = "", *text = "";
+  const char *channel, *raw, *name = "", *text = "";
   char key[CUSTMEM_IDENTIFIER_MAX + 1];
   struct listing listing;
   int refusal;
   if (request->argc == 0) return run_lines(request, none, normalize_line);
+  channel = request->argv[0];
+  raw = request->argv[1];
   refusal = custmem_normalize(channel, raw, CUSTMEM_NUL_TERMINATED, key);
   if (refusal != CUSTMEM_ACCEPTED) {
     name = custmem_refusal_name(refusal);
@@ -3362,8 +3367,7 @@ static int run_set_display(const struct request *request, custmem *store) {
   const char *display = request->argc > 2 ? request->argv[2] : NULL;
   custmem_actor actor = actor_of(request);
   custmem_customer customer;
-  int rc;
-  rc = custmem_customer_set_display(
+  int rc = custmem_customer_set_display(
     store, &actor, request->argv[1], display, CUSTMEM_NUL_TERMINATED, &customer
   );
   return rc == CUSTMEM_OK ? put_customer(request, &customer) : refused(store, rc);

@@ -681,20 +681,32 @@ TEST(an_inbox_that_cannot_be_read_is_status_3) {
   CHECK_HAS(ran.err, ": Is a directory\n");
 }
 
-/* A conversation whose id custmem cannot take is shown, as nobody's, and told. */
+#define TOO_LONG(digit)                                                                        \
+  "{\"from_user_id\":\"GB.0123456789012345678901234567890123456789012345678" digit             \
+  "\",\"id\":\"m" digit "\",\"type\":\"text\",\"text\":{\"body\":\"Hi\"}}"
+
+/* One payload, with two conversations whose ids custmem cannot take, and one as any other. */
+static const char TOO_LONG_IDS[] =
+  "{\"object\":\"whatsapp_business_account\",\"entry\":[{\"id\":\"1\",\"changes\":[{"
+  "\"field\":\"messages\",\"value\":{\"metadata\":{\"phone_number_id\":\"" NUMBER "\"},"
+  "\"messages\":[" TOO_LONG("1") "," TOO_LONG("2"
+  ) ",{\"from\":\"447700900111\",\"id\":"
+    "\"n\",\"type\":\"text\",\"text\":{\"body\":\"Ho\"}}]}}]}]}\n";
+
 TEST(a_conversation_with_too_long_an_id_is_unlinked_and_told) {
   REQUIRE(make_inbox());
-  type_in("{\"object\":\"whatsapp_business_account\",\"entry\":[{\"id\":\"1\",\"changes\":[{"
-          "\"field\":\"messages\",\"value\":{\"metadata\":{\"phone_number_id\":\"" NUMBER "\"},"
-          "\"messages\":[{\"from_user_id\":"
-          "\"GB.01234567890123456789012345678901234567890123456789\",\"id\":\"m\","
-          "\"type\":\"text\",\"text\":{\"body\":\"Hi\"}},{\"from\":\"447700900111\",\"id\":"
-          "\"n\",\"type\":\"text\",\"text\":{\"body\":\"Ho\"}}]}}]}]}\n");
+  type_in(TOO_LONG_IDS);
   CHECK_INT(FOR_MARTA("inbox", inbox.path, "-", "--number", NUMBER, "--json"), REFUSED);
   CHECK_HAS(ran.err, "custmem: CUSTMEM_TOO_LONG: ");
-  CHECK_INT(lines_of(ran.out), 2);
+  CHECK_INT(lines_of(ran.out), 3);
   CHECK_TEXT(json(line_at(ran.out, 0), "$.badge"), "New customer");
   CHECK_TEXT(json(line_at(ran.out, 1), "$.badge"), "Unlinked");
+  type_in(TOO_LONG_IDS);
+  CHECK_INT(FOR_MARTA("resolve", inbox.path, "--json"), REFUSED);
+  CHECK_INT(lines_of(ran.out), 3);
+  CHECK_TEXT(json(line_at(ran.out, 0), "$.error"), "CUSTMEM_TOO_LONG");
+  CHECK_TEXT(json(line_at(ran.out, 2), "$.badge"), "New customer");
+  CHECK_TEXT(ran.err, "custmem: 1 of 1 lines were refused\n");
 }
 
 /* ---- Links --------------------------------------------------------------------------------- */

@@ -3207,7 +3207,7 @@ static int run_normalize(const struct request *request, custmem *none) {
   {"id", IS_OPTIONAL, 36, "customer", "the customer's id"},                                    \
     {"channel", IS_OPTIONAL, 24, "channel", "the channel"},                                    \
     {"normalized_identifier", IS_OPTIONAL, 40, "key", "the key, by which it is found"},        \
-    {"display_identifier", IS_OPTIONAL, 24, "display", "what people call it; may be null"},    \
+    {"display_identifier", IS_OPTIONAL, 40, "display", "what people call it; may be null"},    \
     {"created_at", IS_TIME, 0, "made at", "when it was made"}, {                               \
     "updated_at", IS_TIME, 0, "changed at", "when it was last changed"                         \
   }
@@ -3756,7 +3756,7 @@ static const struct field EVENT_FIELDS[] = {
   {NULL, IS_TEXT, 16, "from", ""},
   {NULL, IS_TEXT, 16, "to", ""},
   {NULL, IS_TEXT, 16, "by", ""},
-  {NULL, IS_TEXT, 40, "reason", ""},
+  {NULL, IS_TEXT, INT_MAX, "reason", ""},
   {"instructor_id", IS_TEXT, 0, NULL, "whose it is"},
   {"seq", IS_NUMBER, 0, NULL, "1, 2, 3 and so on"},
   {"event_name", IS_TEXT, 0, NULL,

@@ -184,7 +184,7 @@ int session_start(struct session *session, int which, const char *const *words) 
 
 /* Takes what the terminal is given. 0 if, for a moment, that is nothing. */
 static int look(struct session *session) {
-  const struct timespec moment = {0, POLL_MS * 1000000};
+  const struct timespec moment = {0, POLL_MS * 1000000L};
   struct pollfd ready = {session->terminal, POLLIN, 0};
   char *at = session->shown + session->shown_size;
   ssize_t size = 0;

@@ -180,6 +180,41 @@ TEST(a_backup_is_the_whole_store_and_replaces_nothing) {
   check_refused(CUSTMEM("backup", inbox.path, inbox.path), "CUSTMEM_EXISTS");
 }
 
+/* Files may not grow here, as on a full disk. */
+TEST(what_cannot_be_written_is_status_3_and_leaves_the_store_sound) {
+  static const char LIMITED[] = "trap '' XFSZ; ulimit -f 8; exec \"$@\"";
+  const char *copy = fresh("copy.db");
+  uint64_t rows;
+  REQUIRE(make_inbox());
+  rows = test_rows(inbox.path);
+  {
+    const char *const create[] = {
+      "/bin/sh",
+      "-c",
+      LIMITED,
+      "sh",
+      ran.shell,
+      "customers",
+      "create",
+      inbox.path,
+      "sms",
+      "447700900333",
+      "--instructor=marta",
+      "--actor=user-marta",
+      NULL};
+    const char *const backup[] = {"/bin/sh", "-c",       LIMITED, "sh", ran.shell,
+                                  "backup",  inbox.path, copy,    NULL};
+    CHECK_INT(run_in("/", TO_FILE, create), INPUT_OUTPUT);
+    CHECK_HAS(ran.err, "custmem: CUSTMEM_FULL: ");
+    CHECK_TEXT(ran.out, "");
+    CHECK_INT(run_in("/", TO_FILE, backup), INPUT_OUTPUT);
+    CHECK_HAS(ran.err, "custmem: CUSTMEM_FULL: ");
+    CHECK_INT(test_file_size(copy), -1);
+  }
+  CHECK(test_rows(inbox.path) == rows);
+  CHECK_INT(CUSTMEM("check", inbox.path), DONE);
+}
+
 /* ---- Identifiers --------------------------------------------------------------------------- */
 
 TEST(normalize_prints_the_key_alone_or_says_why_there_is_none) {
@@ -198,6 +233,35 @@ TEST(normalize_prints_the_key_alone_or_says_why_there_is_none) {
   CHECK_TEXT(json(ran.out, "$.refusal"), "malformed");
   CHECK_TEXT(json(ran.out, "$.normalized_identifier"), "(none)");
   CHECK_HAS(ran.err, "custmem: CUSTMEM_BAD_IDENTIFIER: malformed: ");
+}
+
+/* The help, the message about a mistyped one, and the completion name the same: all there are. */
+TEST(every_channel_that_is_named_is_one) {
+  char *list, *channel, *rest = NULL, words[256];
+  size_t used = 0;
+  int channels = 0;
+  CHECK_INT(CUSTMEM("normalize", "nothing-near", "1"), USAGE);
+  list = strstr(ran.err, "whatsapp");
+  REQUIRE(list != NULL);
+  list = strdup(list);
+  list[strcspn(list, ";")] = '\0';
+  for (channel = strtok_r(list, ", ", &rest); channel != NULL;
+       channel = strtok_r(NULL, ", ", &rest)) {
+    char account[64];
+    int refusal = custmem_normalize(channel, "-", -1, NULL);
+    snprintf(account, sizeof account, "%s/7", channel);
+    CHECK(refusal != CUSTMEM_REFUSED_UNKNOWN_CHANNEL);
+    CHECK_INT(custmem_normalize(account, "-", -1, NULL), refusal);
+    used +=
+      (size_t)snprintf(words + used, sizeof words - used, "%s%s", used > 0 ? " " : "", channel);
+    channels++;
+  }
+  CHECK_INT(channels, 8);
+  free(list);
+  CHECK_INT(CUSTMEM("completion", "bash"), DONE);
+  CHECK_HAS(ran.out, words);
+  CHECK_INT(CUSTMEM("help", "normalize"), DONE);
+  CHECK_HAS(ran.out, "whatsapp, sms, phone, email, telegram, messenger, instagram, webchat;");
 }
 
 TEST(normalize_reports_each_line_that_it_reads) {
@@ -617,20 +681,32 @@ TEST(an_inbox_that_cannot_be_read_is_status_3) {
   CHECK_HAS(ran.err, ": Is a directory\n");
 }
 
-/* A conversation whose id custmem cannot take is shown, as nobody's, and told. */
+#define TOO_LONG(digit)                                                                        \
+  "{\"from_user_id\":\"GB.0123456789012345678901234567890123456789012345678" digit             \
+  "\",\"id\":\"m" digit "\",\"type\":\"text\",\"text\":{\"body\":\"Hi\"}}"
+
+/* One payload, with two conversations whose ids custmem cannot take, and one as any other. */
+static const char TOO_LONG_IDS[] =
+  "{\"object\":\"whatsapp_business_account\",\"entry\":[{\"id\":\"1\",\"changes\":[{"
+  "\"field\":\"messages\",\"value\":{\"metadata\":{\"phone_number_id\":\"" NUMBER "\"},"
+  "\"messages\":[" TOO_LONG("1") "," TOO_LONG("2"
+  ) ",{\"from\":\"447700900111\",\"id\":"
+    "\"n\",\"type\":\"text\",\"text\":{\"body\":\"Ho\"}}]}}]}]}\n";
+
 TEST(a_conversation_with_too_long_an_id_is_unlinked_and_told) {
   REQUIRE(make_inbox());
-  type_in("{\"object\":\"whatsapp_business_account\",\"entry\":[{\"id\":\"1\",\"changes\":[{"
-          "\"field\":\"messages\",\"value\":{\"metadata\":{\"phone_number_id\":\"" NUMBER "\"},"
-          "\"messages\":[{\"from_user_id\":"
-          "\"GB.01234567890123456789012345678901234567890123456789\",\"id\":\"m\","
-          "\"type\":\"text\",\"text\":{\"body\":\"Hi\"}},{\"from\":\"447700900111\",\"id\":"
-          "\"n\",\"type\":\"text\",\"text\":{\"body\":\"Ho\"}}]}}]}]}\n");
+  type_in(TOO_LONG_IDS);
   CHECK_INT(FOR_MARTA("inbox", inbox.path, "-", "--number", NUMBER, "--json"), REFUSED);
   CHECK_HAS(ran.err, "custmem: CUSTMEM_TOO_LONG: ");
-  CHECK_INT(lines_of(ran.out), 2);
+  CHECK_INT(lines_of(ran.out), 3);
   CHECK_TEXT(json(line_at(ran.out, 0), "$.badge"), "New customer");
   CHECK_TEXT(json(line_at(ran.out, 1), "$.badge"), "Unlinked");
+  type_in(TOO_LONG_IDS);
+  CHECK_INT(FOR_MARTA("resolve", inbox.path, "--json"), REFUSED);
+  CHECK_INT(lines_of(ran.out), 3);
+  CHECK_TEXT(json(line_at(ran.out, 0), "$.error"), "CUSTMEM_TOO_LONG");
+  CHECK_TEXT(json(line_at(ran.out, 2), "$.badge"), "New customer");
+  CHECK_TEXT(ran.err, "custmem: 1 of 1 lines were refused\n");
 }
 
 /* ---- Links --------------------------------------------------------------------------------- */
@@ -890,8 +966,8 @@ TEST(every_example_of_the_help_works_when_it_is_pasted) {
     else
       CHECK_INT(CUSTMEM("help", name), DONE);
     at = strstr(ran.out, "\nexample:\n");
-    REQUIRE(at != NULL);
-    snprintf(example, sizeof example, "%s", at + 10);
+    CHECK(at != NULL);
+    snprintf(example, sizeof example, "%s", at != NULL ? at + 10 : "");
     CHECK_INT(run_in(directory, TO_FILE, paste), DONE);
     CHECK_TEXT(ran.err, "");
     examples++;
@@ -910,7 +986,9 @@ int main(int argc, char **argv) {
   RUN(only_init_makes_a_store, "D-8");
   RUN(check_prints_what_there_is_for_people_and_programs, "");
   RUN(a_backup_is_the_whole_store_and_replaces_nothing, "D-8");
+  RUN(what_cannot_be_written_is_status_3_and_leaves_the_store_sound, "CM-2.3 §7");
   RUN(normalize_prints_the_key_alone_or_says_why_there_is_none, "CM-1 §2.3; T2");
+  RUN(every_channel_that_is_named_is_one, "CM-1 §2.3");
   RUN(normalize_reports_each_line_that_it_reads, "T2");
   RUN(a_customer_is_made_once_however_the_number_is_spelled, "CM-1 §6");
   RUN(what_cannot_be_a_customer_is_refused_by_name, "CM-1 §4.1, §4.2");

@@ -20,14 +20,15 @@
 /* ---- Stores -------------------------------------------------------------------------------- */
 
 /* Names that are wide, combine, turn, or are put together of several. */
+#define EMOJI "\xf0\x9f\x8f\x84\xf0\x9f\x8f\xbd\xe2\x80\x8d\xe2\x99\x80\xef\xb8\x8f"
+
 static const char *const NAMES[] = {
   "Anna",
   "\xe7\x8e\x8b\xe5\xb0\x8f\xe6\x98\x8e", /* three wide characters */
   "Zoe\xcc\x88",                          /* a mark that combines */
   "\xd9\x86\xd9\x88\xd8\xb1",             /* right to left */
-  "\xf0\x9f\x8f\x84\xf0\x9f\x8f\xbd\xe2\x80\x8d"
-  "\xe2\x99\x80\xef\xb8\x8f",                   /* one emoji of five code points */
-  "\xe3\x82\xa2\xe3\x83\xb3\xe3\x83\x8a Bauer", /* wide and narrow */
+  EMOJI,                                  /* one, of five code points */
+  "\xe3\x82\xa2\xe3\x83\xb3\xe3\x83\x8a Bauer",
 };
 
 /* The columns that a terminal gives to each of them. */
@@ -177,9 +178,9 @@ TEST(a_stream_shows_on_a_terminal_how_far_it_is) {
   CHECK_HAS(session.shown + session.shown_size - 4, "\r\x1b[K");
   CHECK_INT(lines_of(ran.out), 1);
   /* Not in a file, and not to somebody who sees the rows themselves. */
-  REQUIRE(session_start(&session, TERMINAL_OUT, words));
+  REQUIRE(session_start(&session, 0, words));
   write_to(&session, ONE);
-  CHECK(session_shows(&session, "existing"));
+  CHECK(session_prints(&session, "existing"));
   wait_two_ticks();
   CHECK_INT(session_end(&session), DONE);
   CHECK_TEXT(ran.err, "");

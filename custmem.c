@@ -4206,9 +4206,9 @@ static text keep_text(char *field, text value) {
 
 /* Links that are read beside the events, both in the order of their conversations.
 **
-** row        whether the statement stands on a link
-** has_jumped whether a link was searched for: then there may be some that were not seen
-** from       the conversation that was last searched for
+** row         whether the statement stands on a link
+** has_jumped  whether a link was searched for: then there may be some that were not seen
+** from        the conversation that was last searched for
 */
 typedef struct link_walk {
   sqlite3_stmt *stmt;
@@ -4243,8 +4243,8 @@ static int walk_links_from(custmem *store, link_walk *links, text conversation) 
   return rc == CUSTMEM_OK ? step(store, links->stmt, &links->row) : rc;
 }
 
-/* Moves to a conversation's link. In a store of one instructor it is the next row; else it may be far,
-** and is searched for. */
+/* Moves to a conversation's link. In a store of one instructor it is the next row; where it once was
+** not, others' links lie between, and each is searched for. */
 static int move_to_link(
   custmem *store,
   link_walk *links,
@@ -4254,12 +4254,14 @@ static int move_to_link(
 ) {
   int rc = CUSTMEM_OK;
   *is_there = 0;
-  if (links->stmt == NULL)
-    rc = walk_links_from(store, links, FROM_START);
-  else if (links->row)
-    rc = step(store, links->stmt, &links->row);
-  if (rc == CUSTMEM_OK) rc = is_at_link(store, links, instructor, conversation, is_there);
-  if (rc != CUSTMEM_OK || *is_there) return rc;
+  if (!links->has_jumped) {
+    if (links->stmt == NULL)
+      rc = walk_links_from(store, links, FROM_START);
+    else if (links->row)
+      rc = step(store, links->stmt, &links->row);
+    if (rc == CUSTMEM_OK) rc = is_at_link(store, links, instructor, conversation, is_there);
+    if (rc != CUSTMEM_OK || *is_there) return rc;
+  }
   links->has_jumped = 1;
   rc = walk_links_from(store, links, conversation);
   return rc == CUSTMEM_OK ? is_at_link(store, links, instructor, conversation, is_there) : rc;
@@ -4359,7 +4361,8 @@ static int verify_links(
   release(stmt);
   if (rc == CUSTMEM_OK && folded.conversation.size > 0)
     rc = verify_fold(store, walked, &folded, &links, report);
-  if (rc == CUSTMEM_OK && links.row) rc = step(store, links.stmt, &links.row);
+  if (rc == CUSTMEM_OK && links.row && !links.has_jumped)
+    rc = step(store, links.stmt, &links.row);
   *is_complete = links.stmt != NULL && !links.row && !links.has_jumped;
   release(links.stmt);
   if (rc == CUSTMEM_OK && sum.sum != walked->sum.sum)

@@ -1480,6 +1480,70 @@ TEST(a_planted_link_is_never_written_through) {
       planted(suffixes[i], variant & 1, variant >> 1);
 }
 
+/* What may lie in the place of a -wal, a -shm or a journal that is none. */
+enum plant { EMPTY_FILE, GARBAGE, DIRECTORY, FIFO, PLANTS };
+
+static void plant_there(const char *name, enum plant plant) {
+  static unsigned char garbage[3 * 4096];
+  uint64_t seed = 7;
+  size_t i;
+  for (i = 0; i < sizeof garbage; i++)
+    garbage[i] = (unsigned char)test_random(&seed);
+  if (plant == EMPTY_FILE) CHECK(test_file_write(name, "", 0));
+  if (plant == GARBAGE) CHECK(test_file_write(name, garbage, sizeof garbage));
+  if (plant == DIRECTORY) CHECK_INT(mkdir(name, 0700), 0);
+  if (plant == FIFO) CHECK_INT(mkfifo(name, 0600), 0);
+}
+
+/* In a child, which is killed where it hangs: the store is used as ever, or refused. */
+static int use_beside_a_plant(const char *path) {
+  custmem *store = NULL;
+  custmem_actor cai = test_human("cai");
+  custmem_report report;
+  int rc, good;
+  alarm(20);
+  rc = custmem_open(path, NULL, &store);
+  good = rc == CUSTMEM_OK || rc == CUSTMEM_NOT_A_FILE;
+  if (rc == CUSTMEM_OK) {
+    good &= CHECK_INT(custmem_check(store, &report), CUSTMEM_OK);
+    rc = custmem_customer_create(store, &cai, "whatsapp", BEN_PHONE, -1, NULL, 0, NULL, NULL);
+    good &= rc == CUSTMEM_OK || rc == CUSTMEM_IO;
+    good &= CHECK_INT(custmem_close(store), CUSTMEM_OK);
+  }
+  if (!good) printf("  %s\n", custmem_code_name(rc));
+  return good;
+}
+
+TEST(a_planted_file_in_the_place_of_a_wal_hides_nothing) {
+  static const char *const suffixes[] = {"-wal", "-shm", "-journal"};
+  const char *path = scratch("plant.db");
+  custmem_report report;
+  custmem *store;
+  size_t i;
+  int plant;
+  for (i = 0; i < COUNT(suffixes); i++)
+    for (plant = 0; plant < PLANTS; plant++) {
+      const char *name = with_suffix(path, suffixes[i]);
+      int64_t events;
+      REQUIRE(make_store(path));
+      store = test_store(path);
+      CHECK_INT(custmem_check(store, &report), CUSTMEM_OK);
+      events = report.events;
+      CHECK_INT(custmem_close(store), CUSTMEM_OK);
+      plant_there(name, (enum plant)plant);
+      if (!CHECK(here(use_beside_a_plant, path)))
+        printf("  %s, plant %d\n", suffixes[i], plant);
+      if (plant == DIRECTORY) rmdir(name);
+      if (plant == FIFO) unlink(name);
+      store = test_store(path);
+      REQUIRE(store != NULL);
+      CHECK_INT(custmem_check(store, &report), CUSTMEM_OK);
+      CHECK_INT(report.events, events);
+      CHECK_INT(custmem_close(store), CUSTMEM_OK);
+      remove_store(path);
+    }
+}
+
 /* ---- The clock and the random source ----------------------------------------------------- */
 
 static int64_t given_clock(void *ctx) {
@@ -2652,6 +2716,7 @@ int main(int argc, char **argv) {
   RUN(a_read_only_handle_works_on_read_only_media, "D-8");
   RUN(a_left_over_wal_on_read_only_media_is_never_ignored, "D-8; CM-2.1 §5");
   RUN(a_planted_link_is_never_written_through, "D-8");
+  RUN(a_planted_file_in_the_place_of_a_wal_hides_nothing, "D-8");
   RUN(a_clock_may_stand_still_go_back_and_jump, "D-7; D-8");
   RUN(a_clock_that_gives_nonsense_stops_the_write, "D-8; CM-2.3 §7");
   RUN(a_random_source_that_fails_stops_the_write, "D-8; CM-2.3 §7");

@@ -107,6 +107,13 @@ test: $(PROGRAM) $(TESTS:%=$(BUILD)/%)
 fuzz:
 	BUILD=$(BUILD) sh test/fuzz.sh 60
 
+# ---- Fault campaigns: test/README.md has what each shows, and the last results ----
+
+## make test-faults  every campaign at its full size, and under the sanitizers (a quarter of an hour)
+.PHONY: test-faults
+test-faults:
+	@BUILD=$(BUILD) sh test/campaigns.sh
+
 ## make test_audit   build and run one test file (any of test/test_*.c)
 .PHONY: $(TESTS)
 $(TESTS): %: $(PROGRAM) $(BUILD)/%
@@ -183,10 +190,18 @@ format:
 
 # ---- Installing ----
 
-## make install      the program, the library, the header and a pkg-config file, under PREFIX
+BASH_COMPLETION = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+ZSH_COMPLETION  = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+MAN             = $(DESTDIR)$(PREFIX)/share/man/man1
+
+## make install      the program with its manual page and completion, the library, the header and a
+##                   pkg-config file, under PREFIX
 install: install-lib install-pc $(PROGRAM)
-	mkdir -p $(DESTDIR)$(PREFIX)/bin
+	mkdir -p $(DESTDIR)$(PREFIX)/bin $(MAN) $(BASH_COMPLETION) $(ZSH_COMPLETION)
 	cp $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/
+	./$(PROGRAM) man > $(MAN)/custmem.1
+	./$(PROGRAM) completion bash > $(BASH_COMPLETION)/custmem
+	./$(PROGRAM) completion zsh > $(ZSH_COMPLETION)/_custmem
 
 install-lib: $(BUILD)/libcustmem.a
 	mkdir -p $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include
@@ -203,6 +218,7 @@ install-pc:
 ## make uninstall    remove them again
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/custmem $(DESTDIR)$(PREFIX)/lib/libcustmem.a
+	rm -f $(MAN)/custmem.1 $(BASH_COMPLETION)/custmem $(ZSH_COMPLETION)/_custmem
 	rm -f $(DESTDIR)$(PREFIX)/include/custmem.h $(DESTDIR)$(PREFIX)/lib/pkgconfig/custmem.pc
 
 ## make dist         a source archive of the committed tree

@@ -371,19 +371,20 @@ static const struct {
      " ORDER BY listed.id LIMIT ?3"},
 
   /* For each query (its number, conversation, key and channel) what its conversation is linked to,
-  ** and the customers with the key: number, `enum found`, customer. One statement is one read
+  ** and the customers with the key: number, `enum found`, conversation, customer. One statement is one read
   ** transaction, so both steps see one moment. A second customer with the key is what tells "exactly
   ** one" from "more than one": BETWEEN, since SQLite looks for no second row where all columns of a
   ** unique index are equal. RESOLVE gives the link and the customers row by row: they are looked for
   ** only if they are stepped to. */
   [RESOLVE] =
     {READ, "SELECT 0, CASE WHEN link.instructor_id <> ?1 THEN 0"
-           " WHEN link.customer_id IS NOT NULL THEN 2 ELSE 1 END, customer.id"
+           " WHEN link.customer_id IS NOT NULL THEN 2 ELSE 1 END,"
+           " link.conversation_id, customer.id"
            " FROM main.conversation_links AS link"
            " LEFT JOIN main.customers AS customer ON customer.id = link.customer_id"
            " AND +customer.id = link.customer_id AND +customer.instructor_id = ?1"
-           " WHERE link.conversation_id = CAST(?2 AS TEXT) AND +link.conversation_id = ?2"
-           " UNION ALL SELECT 0, 3, customer.id FROM main.customers AS same"
+           " WHERE link.conversation_id = ?2"
+           " UNION ALL SELECT 0, 3, NULL, customer.id FROM main.customers AS same"
            " LEFT JOIN main.customers AS customer ON customer.id = same.id"
            " AND +customer.instructor_id = ?1"
            " AND +customer.normalized_identifier = ?3 AND +customer.channel = ?4"
@@ -392,11 +393,11 @@ static const struct {
   [RESOLVE_BATCH] =
     {READ, "SELECT query.column1, CASE WHEN link.instructor_id <> ?1 THEN 0"
            " WHEN link.customer_id IS NOT NULL THEN 2 WHEN same.id IS NOT NULL THEN 3"
-           " ELSE 1 END, customer.id"
+           " ELSE 1 END, link.conversation_id, customer.id"
            " FROM (VALUES " TEN_QUERIES("") "," TEN_QUERIES("1") "," TEN_QUERIES("2") ","
            TEN_QUERIES("3") "," TEN_QUERIES("4") ") AS query"
            " LEFT JOIN main.conversation_links AS link"
-           " ON link.conversation_id = query.column2 AND +link.conversation_id = query.column2"
+           " ON link.conversation_id = query.column2"
            " LEFT JOIN main.customers AS same ON same.normalized_identifier ="
            " CASE WHEN link.customer_id IS NULL THEN query.column3 END"
            " AND same.channel = query.column4 AND same.instructor_id BETWEEN ?1 AND ?1"
@@ -672,8 +673,9 @@ const char *custmem_errarg(const custmem *store) {
 
 /* ---- Text ---------------------------------------------------------------------------------- */
 
-/* How a text may be laid out: control characters in neither, line breaks and tabs in PROSE. */
-enum layout { LINE, PROSE };
+/* How a text may be laid out: no control character in a LINE, line breaks and tabs in PROSE. Of ANY
+** nothing is asked: it is compared with what is known. */
+enum layout { LINE, PROSE, ANY };
 
 #define NOT_UTF8 UINT32_MAX
 
@@ -748,7 +750,7 @@ static int is_plain(text value) {
 
 static int is_clean(text value, enum layout layout) {
   const char *at = value.bytes, *end = value.bytes + value.size;
-  if (is_plain(value)) return 1;
+  if (layout == ANY || is_plain(value)) return 1;
   while (at < end) {
     uint32_t c = next_code_point(&at, end);
     int breaks = layout == PROSE && (c == '\t' || c == '\n' || c == '\r');
@@ -1568,6 +1570,7 @@ static int create_file(custmem *store, const char *full) {
   file = open(full, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600);
   if (file < 0 || fchmod(file, 0600) != 0) rc = fail_path(store, full);
   if (file >= 0) close(file);
+  if (file >= 0 && rc != CUSTMEM_OK) unlink(full);
   unlock_files();
   return rc;
 }
@@ -1667,14 +1670,22 @@ static int read_journal(custmem *store, enum undoing *undoing) {
   return rc;
 }
 
-/* A first page that is none is refused, unless SQLite's recovery will replace it. */
-static int peek_beside_torn(custmem *store) {
+/* Whether there is a WAL with something in it. */
+static int read_wal(custmem *store, int *has_wal) {
   enum { WAL_MAGIC = 0x377f0682 };
   unsigned char bytes[BESIDE_SIZE];
   sqlite3_filename name = sqlite3_filename_wal(sqlite3_db_filename(store->db, "main"));
-  enum undoing undoing = NOT_UNDONE;
   int rc = read_beside(store, name, SQLITE_OPEN_WAL, bytes);
-  if (rc == CUSTMEM_OK && (get_big_endian(bytes) | 1) == (WAL_MAGIC | 1)) return CUSTMEM_OK;
+  *has_wal = rc == CUSTMEM_OK && (get_big_endian(bytes) | 1) == (WAL_MAGIC | 1);
+  return rc;
+}
+
+/* A first page that is none is refused, unless SQLite's recovery will replace it. Beside a file without
+** a byte SQLite would not recover a WAL, but delete it. */
+static int peek_beside_torn(custmem *store, int is_empty) {
+  enum undoing undoing = NOT_UNDONE;
+  int has_wal, rc = read_wal(store, &has_wal);
+  if (has_wal && !is_empty) return CUSTMEM_OK;
   if (rc == CUSTMEM_OK) rc = read_journal(store, &undoing);
   if (rc == CUSTMEM_OK && undoing == NOT_UNDONE)
     rc = fail(store, CUSTMEM_NOT_A_DATABASE, "path", "the file is not an SQLite database");
@@ -1697,15 +1708,23 @@ static int peek(custmem *store, int is_empty) {
   sqlite3_file *file = NULL;
   sqlite3_int64 size = 0;
   uint32_t application, version;
-  int has_tables;
-  int rc = sqlite3_file_control(store->db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+  int has_tables, has_wal = 0;
+  int rc = is_empty ? read_wal(store, &has_wal) : CUSTMEM_OK;
+  if (rc != CUSTMEM_OK) return rc;
+  rc = sqlite3_file_control(store->db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
   if (rc == SQLITE_OK) rc = file->pMethods->xFileSize(file, &size);
-  /* SQLite says that a file of one byte has none. */
-  if (rc == SQLITE_OK && size == 0 && is_empty) return CUSTMEM_OK;
+  /* SQLite says that a file of one byte has none. It would delete a WAL beside it, with all that the
+  ** file has lost. (The WAL was looked for first: whoever makes the store now makes it last.) */
+  if (rc == SQLITE_OK && size == 0 && is_empty)
+    return !has_wal ? CUSTMEM_OK
+                    : fail(
+                        store, CUSTMEM_NOT_A_DATABASE, "path",
+                        "the file is empty, and its -wal is not: the file was cut off"
+                      );
   if (rc == SQLITE_OK) rc = file->pMethods->xRead(file, header, HEADER_SIZE, 0);
   if (rc != SQLITE_OK && rc != SQLITE_IOERR_SHORT_READ) return fail_sqlite(store, rc);
   if (rc == SQLITE_IOERR_SHORT_READ || memcmp(header, "SQLite format 3", 16) != 0)
-    return peek_beside_torn(store);
+    return peek_beside_torn(store, size == 0);
   application = get_big_endian(header + 68);
   version = get_big_endian(header + 60);
   /* The first page is a leaf (13), or more, with a number of cells: one for each object. */
@@ -2006,9 +2025,7 @@ static int use_wal(custmem *store, enum place place) {
   if (!is_wal) return fail(store, CUSTMEM_IO, "path", "the file system does not support WAL");
   /* The first read makes the WAL's index, for which there must be room: now, so that reads go on when
   ** the disk is full later. */
-  rc = begin_read(store);
-  end_read(store);
-  return rc;
+  return read_store(store, &store->info);
 }
 
 /* The connection's last word: whatever a damaged file made SQLite compile, it does no more than
@@ -3295,7 +3312,15 @@ static int take_found(custmem *store, sqlite3_stmt *stmt, resolving *asked, int3
   custmem_resolution *resolution = &asked->resolutions[row];
   int rc, found = sqlite3_column_int(stmt, 1);
   row_reader reader = read_row(stmt);
+  text conversation;
   reader.column = 2;
+  conversation = read_view(&reader, LINE, CUSTMEM_ID_MAX);
+  need_text(&reader, asked->queries[row].conversation_id, conversation);
+  rc = row_code(store, &reader, "a link in another's place");
+  if (rc != CUSTMEM_OK) {
+    fail_row(store, asked, row, rc);
+    return 1;
+  }
   if (found == FOUND_UNLINKED) return 0;
   if (found == FOUND_OTHERS) {
     resolution->why = CUSTMEM_WHY_OTHER_INSTRUCTOR;
@@ -3325,10 +3350,13 @@ static int resolve_batch(custmem *store, resolving *asked, int32_t first, int32_
   for (i = 0; rc == CUSTMEM_OK && i < size; i++)
     rc = bind_query(store, stmt, 2 + i * QUERY_PARAMETERS, asked, first + i);
   while (rc == CUSTMEM_OK && row) {
+    int number;
     rc = step(store, stmt, &row);
     if (rc != CUSTMEM_OK || !row) break;
-    last = sqlite3_column_int(stmt, 0);
-    row = last < size && !(take_found(store, stmt, asked, first + last) && last == size - 1);
+    number = sqlite3_column_int(stmt, 0);
+    if (number >= size) break; /* a place of the batch that was not bound */
+    last = number;
+    if (take_found(store, stmt, asked, first + last)) row = last < size - 1;
   }
   *next = first + size;
   if (rc != CUSTMEM_OK) {
@@ -3846,7 +3874,7 @@ static int read_event(
   event->conversation = read_value(&row, LINE, CUSTMEM_ID_MAX);
   event->previous = read_view(&row, LINE, CUSTMEM_UUID_SIZE);
   event->next = read_view(&row, LINE, CUSTMEM_UUID_SIZE);
-  event->actor_type = read_value(&row, LINE, CUSTMEM_ID_MAX);
+  event->actor_type = read_value(&row, ANY, CUSTMEM_ID_MAX);
   event->actor_id = read_view(&row, LINE, CUSTMEM_ID_MAX);
   event->reason = read_value(&row, PROSE, CUSTMEM_REASON_MAX);
   event->context = read_view(&row, PROSE, CUSTMEM_CONTEXT_MAX);
@@ -4178,12 +4206,14 @@ static text keep_text(char *field, text value) {
 
 /* Links that are read beside the events, both in the order of their conversations.
 **
-** row    whether the statement stands on a link
-** from   the conversation that was last searched for
+** row        whether the statement stands on a link
+** has_jumped whether a link was searched for: then there may be some that were not seen
+** from       the conversation that was last searched for
 */
 typedef struct link_walk {
   sqlite3_stmt *stmt;
   int row;
+  int has_jumped;
   char from[CUSTMEM_ID_MAX + 1];
 } link_walk;
 
@@ -4203,6 +4233,16 @@ static int is_at_link(
   return fail_sqlite(store, SQLITE_NOMEM);
 }
 
+/* Starts the walk at a conversation. */
+static int walk_links_from(custmem *store, link_walk *links, text conversation) {
+  int rc;
+  release(links->stmt);
+  rc = statement(
+    store, SELECT_LINKS_FROM, &links->stmt, "t", keep_text(links->from, conversation)
+  );
+  return rc == CUSTMEM_OK ? step(store, links->stmt, &links->row) : rc;
+}
+
 /* Moves to a conversation's link. In a store of one instructor it is the next row; else it may be far,
 ** and is searched for. */
 static int move_to_link(
@@ -4214,16 +4254,14 @@ static int move_to_link(
 ) {
   int rc = CUSTMEM_OK;
   *is_there = 0;
-  if (links->row) {
+  if (links->stmt == NULL)
+    rc = walk_links_from(store, links, FROM_START);
+  else if (links->row)
     rc = step(store, links->stmt, &links->row);
-    if (rc == CUSTMEM_OK) rc = is_at_link(store, links, instructor, conversation, is_there);
-    if (rc != CUSTMEM_OK || *is_there) return rc;
-  }
-  release(links->stmt);
-  rc = statement(
-    store, SELECT_LINKS_FROM, &links->stmt, "t", keep_text(links->from, conversation)
-  );
-  if (rc == CUSTMEM_OK) rc = step(store, links->stmt, &links->row);
+  if (rc == CUSTMEM_OK) rc = is_at_link(store, links, instructor, conversation, is_there);
+  if (rc != CUSTMEM_OK || *is_there) return rc;
+  links->has_jumped = 1;
+  rc = walk_links_from(store, links, conversation);
   return rc == CUSTMEM_OK ? is_at_link(store, links, instructor, conversation, is_there) : rc;
 }
 
@@ -4255,13 +4293,13 @@ static int verify_fold(
   return CUSTMEM_OK;
 }
 
-/* A row of VERIFY_EVENTS. */
+/* A row of VERIFY_EVENTS: the sum compares its texts with those that were read from the table. */
 static int read_link_event(custmem *store, sqlite3_stmt *stmt, link_event *event) {
   row_reader row = read_row(stmt);
   event->conversation = read_value(&row, LINE, CUSTMEM_ID_MAX);
   event->seq = read_int(&row);
-  event->previous = read_view(&row, LINE, CUSTMEM_UUID_SIZE);
-  event->next = read_view(&row, LINE, CUSTMEM_UUID_SIZE);
+  event->previous = read_view(&row, ANY, CUSTMEM_UUID_SIZE);
+  event->next = read_view(&row, ANY, CUSTMEM_UUID_SIZE);
   event->created_at_ms = read_int(&row);
   return row_code(store, &row, "an audit event");
 }
@@ -4295,17 +4333,19 @@ static int fold_event(
 }
 
 /* Folds each conversation's events in their order, and compares what comes out with its link. The
-** order comes from an index: the sum proves that it holds the events that the chain was walked over. */
+** order comes from an index: the sum proves that it holds the events that the chain was walked over.
+** *is_complete is set if there is no other link. */
 static int verify_links(
   custmem *store,
   text instructor,
   const chain *walked,
+  int *is_complete,
   custmem_report *report
 ) {
   sqlite3_stmt *stmt;
   link_event event;
   fold folded = {NO_TEXT, NO_TEXT, 0, 0, "", ""};
-  link_walk links = {NULL, 0, ""};
+  link_walk links = {NULL, 0, 0, ""};
   row_sum sum = walked->sum;
   int row = 1, rc = statement(store, VERIFY_EVENTS, &stmt, "t", instructor);
   sum.sum = 0;
@@ -4319,6 +4359,8 @@ static int verify_links(
   release(stmt);
   if (rc == CUSTMEM_OK && folded.conversation.size > 0)
     rc = verify_fold(store, walked, &folded, &links, report);
+  if (rc == CUSTMEM_OK && links.row) rc = step(store, links.stmt, &links.row);
+  *is_complete = links.stmt != NULL && !links.row && !links.has_jumped;
   release(links.stmt);
   if (rc == CUSTMEM_OK && sum.sum != walked->sum.sum)
     rc = report_fault(
@@ -4371,14 +4413,14 @@ static int walk_instructor(
 ) {
   chain walked;
   int64_t links_before = report->links;
-  int differs = 0, rc;
+  int differs = 0, is_complete, rc;
   walked.instructor = instructor;
   walked.instructor_id = instructor_id;
   walked.sum.sum = 0;
   sqlite3_randomness((int)sizeof walked.sum.key, walked.sum.key);
   rc = verify_chain(store, instructor, anchor, &walked, &differs, report);
-  if (rc == CUSTMEM_OK) rc = verify_links(store, instructor, &walked, report);
-  if (rc == CUSTMEM_OK)
+  if (rc == CUSTMEM_OK) rc = verify_links(store, instructor, &walked, &is_complete, report);
+  if (rc == CUSTMEM_OK && !is_complete)
     rc =
       verify_link_count(store, instructor, report->links - links_before, instructor_id, report);
   if (rc != CUSTMEM_OK) return rc;
@@ -4600,8 +4642,7 @@ static int copy_pages(custmem *store, sqlite3 *target) {
     rc = sqlite3_backup_step(backup, BACKUP_PAGES);
     if (rc == SQLITE_OK && sqlite3_is_interrupted(store->db)) rc = SQLITE_INTERRUPT;
   }
-  if (backup != NULL && sqlite3_backup_finish(backup) != SQLITE_OK && rc == SQLITE_DONE)
-    rc = sqlite3_errcode(target);
+  sqlite3_backup_finish(backup);
   return rc;
 }
 

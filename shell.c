@@ -419,6 +419,13 @@ static void put_rule(const struct table *table, int indent) {
   put("\n");
 }
 
+static void empty_table(struct table *table) {
+  int i;
+  for (i = 0; i < table->count; i++)
+    sqlite3_free(table->cells[i]);
+  table->count = 0;
+}
+
 /* Prints the rows that the table has, and takes them out of it. */
 static void put_rows(struct table *table, int indent) {
   int i;
@@ -433,14 +440,12 @@ static void put_rows(struct table *table, int indent) {
     put_rule(table, indent);
     table->is_headed = 1;
   }
-  for (i = 0; i < table->count; i++)
-    sqlite3_free(table->cells[i]);
-  table->count = 0;
+  empty_table(table);
 }
 
 /* Prints the table and empties it. */
 static void put_table(struct table *table, int indent) {
-  put_rows(table, indent);
+  if (table->count > 0) put_rows(table, indent);
   sqlite3_free(table->cells);
   table->cells = NULL;
   table->capacity = 0;
@@ -822,10 +827,12 @@ static void give_number(struct listing *listing, int64_t number) {
   if (listing->next == listing->count) end_row(listing);
 }
 
-/* Prints what has not been printed yet. */
+/* Prints what has not been printed yet; of a table without rows, nothing. */
 static void close_listing(struct listing *listing) {
+  struct table *table = &listing->table;
   assert(listing->next == 0);
-  if (listing->db == NULL) put_table(&listing->table, 0);
+  if (!table->is_headed && table->count == table->columns) empty_table(table);
+  put_table(table, 0);
   sqlite3_finalize(listing->stmt);
   sqlite3_close(listing->db);
 }

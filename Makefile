@@ -107,10 +107,30 @@ test: $(PROGRAM) $(TESTS:%=$(BUILD)/%)
 fuzz:
 	BUILD=$(BUILD) sh test/fuzz.sh 60
 
+# ---- Fault campaigns: test/README.md has what each shows, and the last results ----
+
+## make test-faults  every campaign at its full size, and under the sanitizers (a quarter of an hour)
+.PHONY: test-faults
+test-faults:
+	@BUILD=$(BUILD) sh test/campaigns.sh
+
 ## make test_audit   build and run one test file (any of test/test_*.c)
 .PHONY: $(TESTS)
 $(TESTS): %: $(PROGRAM) $(BUILD)/%
 	@CUSTMEM_SHELL=./$(PROGRAM) $(BUILD)/$@
+
+# ---- Measuring the tests ----
+
+## make coverage     every line and branch of custmem.c is taken by the tests, or listed with a reason (gcov)
+## make mcdc         each condition of custmem.c decides by itself: how many the tests show (clang-19)
+## make test-mutants small changes to custmem.c that no test notices: an hour (Python 3, clang)
+.PHONY: coverage mcdc test-mutants
+coverage:
+	sh test/coverage.sh
+mcdc:
+	sh test/coverage_mcdc.sh
+test-mutants:
+	python3 test/mutants.py
 
 # ---- Benchmark ----
 # bench/README.md has the method and the last results. BENCH_QUICK=1: smaller; BENCH_EFFORT=2: twice as
@@ -180,10 +200,18 @@ format:
 
 # ---- Installing ----
 
-## make install      the program, the library, the header and a pkg-config file, under PREFIX
+BASH_COMPLETION = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+ZSH_COMPLETION  = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+MAN             = $(DESTDIR)$(PREFIX)/share/man/man1
+
+## make install      the program with its manual page and completion, the library, the header and a
+##                   pkg-config file, under PREFIX
 install: install-lib install-pc $(PROGRAM)
-	mkdir -p $(DESTDIR)$(PREFIX)/bin
+	mkdir -p $(DESTDIR)$(PREFIX)/bin $(MAN) $(BASH_COMPLETION) $(ZSH_COMPLETION)
 	cp $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/
+	./$(PROGRAM) man > $(MAN)/custmem.1
+	./$(PROGRAM) completion bash > $(BASH_COMPLETION)/custmem
+	./$(PROGRAM) completion zsh > $(ZSH_COMPLETION)/_custmem
 
 install-lib: $(BUILD)/libcustmem.a
 	mkdir -p $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include
@@ -200,6 +228,7 @@ install-pc:
 ## make uninstall    remove them again
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/custmem $(DESTDIR)$(PREFIX)/lib/libcustmem.a
+	rm -f $(MAN)/custmem.1 $(BASH_COMPLETION)/custmem $(ZSH_COMPLETION)/_custmem
 	rm -f $(DESTDIR)$(PREFIX)/include/custmem.h $(DESTDIR)$(PREFIX)/lib/pkgconfig/custmem.pc
 
 ## make dist         a source archive of the committed tree

@@ -371,19 +371,20 @@ static const struct {
      " ORDER BY listed.id LIMIT ?3"},
 
   /* For each query (its number, conversation, key and channel) what its conversation is linked to,
-  ** and the customers with the key: number, `enum found`, customer. One statement is one read
+  ** and the customers with the key: number, `enum found`, conversation, customer. One statement is one read
   ** transaction, so both steps see one moment. A second customer with the key is what tells "exactly
   ** one" from "more than one": BETWEEN, since SQLite looks for no second row where all columns of a
   ** unique index are equal. RESOLVE gives the link and the customers row by row: they are looked for
   ** only if they are stepped to. */
   [RESOLVE] =
     {READ, "SELECT 0, CASE WHEN link.instructor_id <> ?1 THEN 0"
-           " WHEN link.customer_id IS NOT NULL THEN 2 ELSE 1 END, customer.id"
+           " WHEN link.customer_id IS NOT NULL THEN 2 ELSE 1 END,"
+           " link.conversation_id, customer.id"
            " FROM main.conversation_links AS link"
            " LEFT JOIN main.customers AS customer ON customer.id = link.customer_id"
            " AND +customer.id = link.customer_id AND +customer.instructor_id = ?1"
-           " WHERE link.conversation_id = CAST(?2 AS TEXT) AND +link.conversation_id = ?2"
-           " UNION ALL SELECT 0, 3, customer.id FROM main.customers AS same"
+           " WHERE link.conversation_id = ?2"
+           " UNION ALL SELECT 0, 3, NULL, customer.id FROM main.customers AS same"
            " LEFT JOIN main.customers AS customer ON customer.id = same.id"
            " AND +customer.instructor_id = ?1"
            " AND +customer.normalized_identifier = ?3 AND +customer.channel = ?4"
@@ -392,11 +393,11 @@ static const struct {
   [RESOLVE_BATCH] =
     {READ, "SELECT query.column1, CASE WHEN link.instructor_id <> ?1 THEN 0"
            " WHEN link.customer_id IS NOT NULL THEN 2 WHEN same.id IS NOT NULL THEN 3"
-           " ELSE 1 END, customer.id"
+           " ELSE 1 END, link.conversation_id, customer.id"
            " FROM (VALUES " TEN_QUERIES("") "," TEN_QUERIES("1") "," TEN_QUERIES("2") ","
            TEN_QUERIES("3") "," TEN_QUERIES("4") ") AS query"
            " LEFT JOIN main.conversation_links AS link"
-           " ON link.conversation_id = query.column2 AND +link.conversation_id = query.column2"
+           " ON link.conversation_id = query.column2"
            " LEFT JOIN main.customers AS same ON same.normalized_identifier ="
            " CASE WHEN link.customer_id IS NULL THEN query.column3 END"
            " AND same.channel = query.column4 AND same.instructor_id BETWEEN ?1 AND ?1"
@@ -1569,6 +1570,7 @@ static int create_file(custmem *store, const char *full) {
   file = open(full, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600);
   if (file < 0 || fchmod(file, 0600) != 0) rc = fail_path(store, full);
   if (file >= 0) close(file);
+  if (file >= 0 && rc != CUSTMEM_OK) unlink(full);
   unlock_files();
   return rc;
 }
@@ -1668,14 +1670,22 @@ static int read_journal(custmem *store, enum undoing *undoing) {
   return rc;
 }
 
-/* A first page that is none is refused, unless SQLite's recovery will replace it. */
-static int peek_beside_torn(custmem *store) {
+/* Whether there is a WAL with something in it. */
+static int read_wal(custmem *store, int *has_wal) {
   enum { WAL_MAGIC = 0x377f0682 };
   unsigned char bytes[BESIDE_SIZE];
   sqlite3_filename name = sqlite3_filename_wal(sqlite3_db_filename(store->db, "main"));
-  enum undoing undoing = NOT_UNDONE;
   int rc = read_beside(store, name, SQLITE_OPEN_WAL, bytes);
-  if (rc == CUSTMEM_OK && (get_big_endian(bytes) | 1) == (WAL_MAGIC | 1)) return CUSTMEM_OK;
+  *has_wal = rc == CUSTMEM_OK && (get_big_endian(bytes) | 1) == (WAL_MAGIC | 1);
+  return rc;
+}
+
+/* A first page that is none is refused, unless SQLite's recovery will replace it. Beside a file without
+** a byte SQLite would not recover a WAL, but delete it. */
+static int peek_beside_torn(custmem *store, int is_empty) {
+  enum undoing undoing = NOT_UNDONE;
+  int has_wal, rc = read_wal(store, &has_wal);
+  if (has_wal && !is_empty) return CUSTMEM_OK;
   if (rc == CUSTMEM_OK) rc = read_journal(store, &undoing);
   if (rc == CUSTMEM_OK && undoing == NOT_UNDONE)
     rc = fail(store, CUSTMEM_NOT_A_DATABASE, "path", "the file is not an SQLite database");
@@ -1698,15 +1708,23 @@ static int peek(custmem *store, int is_empty) {
   sqlite3_file *file = NULL;
   sqlite3_int64 size = 0;
   uint32_t application, version;
-  int has_tables;
-  int rc = sqlite3_file_control(store->db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+  int has_tables, has_wal = 0;
+  int rc = is_empty ? read_wal(store, &has_wal) : CUSTMEM_OK;
+  if (rc != CUSTMEM_OK) return rc;
+  rc = sqlite3_file_control(store->db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
   if (rc == SQLITE_OK) rc = file->pMethods->xFileSize(file, &size);
-  /* SQLite says that a file of one byte has none. */
-  if (rc == SQLITE_OK && size == 0 && is_empty) return CUSTMEM_OK;
+  /* SQLite says that a file of one byte has none. It would delete a WAL beside it, with all that the
+  ** file has lost. (The WAL was looked for first: whoever makes the store now makes it last.) */
+  if (rc == SQLITE_OK && size == 0 && is_empty)
+    return !has_wal ? CUSTMEM_OK
+                    : fail(
+                        store, CUSTMEM_NOT_A_DATABASE, "path",
+                        "the file is empty, and its -wal is not: the file was cut off"
+                      );
   if (rc == SQLITE_OK) rc = file->pMethods->xRead(file, header, HEADER_SIZE, 0);
   if (rc != SQLITE_OK && rc != SQLITE_IOERR_SHORT_READ) return fail_sqlite(store, rc);
   if (rc == SQLITE_IOERR_SHORT_READ || memcmp(header, "SQLite format 3", 16) != 0)
-    return peek_beside_torn(store);
+    return peek_beside_torn(store, size == 0);
   application = get_big_endian(header + 68);
   version = get_big_endian(header + 60);
   /* The first page is a leaf (13), or more, with a number of cells: one for each object. */
@@ -2007,9 +2025,7 @@ static int use_wal(custmem *store, enum place place) {
   if (!is_wal) return fail(store, CUSTMEM_IO, "path", "the file system does not support WAL");
   /* The first read makes the WAL's index, for which there must be room: now, so that reads go on when
   ** the disk is full later. */
-  rc = begin_read(store);
-  end_read(store);
-  return rc;
+  return read_store(store, &store->info);
 }
 
 /* The connection's last word: whatever a damaged file made SQLite compile, it does no more than
@@ -3296,7 +3312,15 @@ static int take_found(custmem *store, sqlite3_stmt *stmt, resolving *asked, int3
   custmem_resolution *resolution = &asked->resolutions[row];
   int rc, found = sqlite3_column_int(stmt, 1);
   row_reader reader = read_row(stmt);
+  text conversation;
   reader.column = 2;
+  conversation = read_view(&reader, LINE, CUSTMEM_ID_MAX);
+  need_text(&reader, asked->queries[row].conversation_id, conversation);
+  rc = row_code(store, &reader, "a link in another's place");
+  if (rc != CUSTMEM_OK) {
+    fail_row(store, asked, row, rc);
+    return 1;
+  }
   if (found == FOUND_UNLINKED) return 0;
   if (found == FOUND_OTHERS) {
     resolution->why = CUSTMEM_WHY_OTHER_INSTRUCTOR;
@@ -3326,10 +3350,13 @@ static int resolve_batch(custmem *store, resolving *asked, int32_t first, int32_
   for (i = 0; rc == CUSTMEM_OK && i < size; i++)
     rc = bind_query(store, stmt, 2 + i * QUERY_PARAMETERS, asked, first + i);
   while (rc == CUSTMEM_OK && row) {
+    int number;
     rc = step(store, stmt, &row);
     if (rc != CUSTMEM_OK || !row) break;
-    last = sqlite3_column_int(stmt, 0);
-    row = last < size && !(take_found(store, stmt, asked, first + last) && last == size - 1);
+    number = sqlite3_column_int(stmt, 0);
+    if (number >= size) break; /* a place of the batch that was not bound */
+    last = number;
+    if (take_found(store, stmt, asked, first + last)) row = last < size - 1;
   }
   *next = first + size;
   if (rc != CUSTMEM_OK) {
@@ -4618,8 +4645,7 @@ static int copy_pages(custmem *store, sqlite3 *target) {
     rc = sqlite3_backup_step(backup, BACKUP_PAGES);
     if (rc == SQLITE_OK && sqlite3_is_interrupted(store->db)) rc = SQLITE_INTERRUPT;
   }
-  if (backup != NULL && sqlite3_backup_finish(backup) != SQLITE_OK && rc == SQLITE_DONE)
-    rc = sqlite3_errcode(target);
+  sqlite3_backup_finish(backup);
   return rc;
 }
 

@@ -419,6 +419,13 @@ static void put_rule(const struct table *table, int indent) {
   put("\n");
 }
 
+static void empty_table(struct table *table) {
+  int i;
+  for (i = 0; i < table->count; i++)
+    sqlite3_free(table->cells[i]);
+  table->count = 0;
+}
+
 /* Prints the rows that the table has, and takes them out of it. */
 static void put_rows(struct table *table, int indent) {
   int i;
@@ -433,14 +440,12 @@ static void put_rows(struct table *table, int indent) {
     put_rule(table, indent);
     table->is_headed = 1;
   }
-  for (i = 0; i < table->count; i++)
-    sqlite3_free(table->cells[i]);
-  table->count = 0;
+  empty_table(table);
 }
 
 /* Prints the table and empties it. */
 static void put_table(struct table *table, int indent) {
-  put_rows(table, indent);
+  if (table->count > 0) put_rows(table, indent);
   sqlite3_free(table->cells);
   table->cells = NULL;
   table->capacity = 0;
@@ -658,14 +663,14 @@ enum field_kind {
 };
 
 /* name     in JSON, for ever; NULL: for people only
-** heading  in a table or a record; NULL: for programs only
 ** width    in a table, at most; 0: only in a record
+** heading  in a table or a record; NULL: for programs only
 ** meaning  in the help */
 struct field {
   const char *name;
   enum field_kind kind;
-  const char *heading;
   int width;
+  const char *heading;
   const char *meaning;
 };
 
@@ -692,6 +697,12 @@ static int is_in_table(const struct field *field) {
   return field->heading != NULL && field->width > 0;
 }
 
+/* The value of a field, in SQL, that is null in JSON; NULL: none is. */
+static const char *null_value(enum field_kind kind) {
+  if (kind == IS_OPTIONAL || kind == IS_BADGE) return "''";
+  return kind == IS_ORDINAL || kind == IS_TIME ? "0" : NULL;
+}
+
 /* SELECT json_object('name', ?1, …) */
 static sqlite3_stmt *prepare_object(sqlite3 *db, const struct field *fields, int count) {
   sqlite3_str *sql = need(sqlite3_str_new(db));
@@ -699,11 +710,9 @@ static sqlite3_stmt *prepare_object(sqlite3 *db, const struct field *fields, int
   char *text;
   int i;
   for (i = 0; i < count; i++) {
-    int is_null = fields[i].kind == IS_OPTIONAL || fields[i].kind == IS_ORDINAL ||
-                  fields[i].kind == IS_TIME || fields[i].kind == IS_BADGE;
-    const char *null = fields[i].kind == IS_OPTIONAL || fields[i].kind == IS_BADGE ? "''" : "0";
+    const char *null = null_value(fields[i].kind);
     if (fields[i].name == NULL) continue;
-    note(sql, is_null ? "%Q, nullif(?%d, %s)" : "%Q, ?%d", fields[i].name, i + 1, null);
+    note(sql, null != NULL ? "%Q, nullif(?%d, %s)" : "%Q, ?%d", fields[i].name, i + 1, null);
   }
   text = need(sqlite3_mprintf("SELECT json_object(%s)", need(sqlite3_str_value(sql))));
   stmt = prepare(db, text);
@@ -822,10 +831,12 @@ static void give_number(struct listing *listing, int64_t number) {
   if (listing->next == listing->count) end_row(listing);
 }
 
-/* Prints what has not been printed yet. */
+/* Prints what has not been printed yet; of a table without rows, nothing. */
 static void close_listing(struct listing *listing) {
+  struct table *table = &listing->table;
   assert(listing->next == 0);
-  if (listing->db == NULL) put_table(&listing->table, 0);
+  if (!table->is_headed && table->count == table->columns) empty_table(table);
+  put_table(table, 0);
   sqlite3_finalize(listing->stmt);
   sqlite3_close(listing->db);
 }
@@ -966,12 +977,12 @@ enum access { NO_STORE, READS, WRITES };
 struct command {
   const char *name; /* one word, or two: of a group */
   int (*run)(const struct request *request, custmem *store);
-  enum access access;
   int (*check)(const struct request *request);
+  enum access access;
+  int field_count;
+  const struct field *fields;
   const char *arguments;
   unsigned required, allowed;
-  const struct field *fields;
-  int field_count;
   const char *summary;
   const char *help;
   const char *example;
@@ -1016,11 +1027,11 @@ static struct {
   custmem *volatile store;
   volatile sig_atomic_t signal; /* the one that asked to stop; 0: none */
   volatile sig_atomic_t lines;  /* of a stream */
-  volatile sig_atomic_t ticks;
+  volatile sig_atomic_t ticks;  /* that have been shown */
   const char *what;
   const char *target; /* a file that grows to `target_size` */
   int64_t target_size;
-  volatile sig_atomic_t is_shown;
+  int is_shown; /* on a terminal */
 } work;
 
 static void on_stop(int number) {
@@ -1040,9 +1051,9 @@ static char *write_number(char *at, int64_t number) {
 }
 
 static char *write_word(char *at, const char *word) {
-  size_t size = strlen(word);
-  memcpy(at, word, size);
-  return at + size;
+  while (*word != '\0')
+    *at++ = *word++;
+  return at;
 }
 
 #define TICKS_A_SECOND 2
@@ -1060,7 +1071,7 @@ static void on_tick(int number) {
     at = write_number(write_word(at, ", "), (int64_t)file.st_size * 100 / work.target_size);
     at = write_word(at, "%");
   }
-  if (write(STDERR_FILENO, line, (size_t)(at - line)) < 0) work.is_shown = 0;
+  if (write(STDERR_FILENO, line, (size_t)(at - line)) < 0) work.ticks = 0;
   errno = error;
 }
 
@@ -2906,12 +2917,12 @@ static void write_page(const struct inbox *inbox) {
 #define PAGE_SIZE 64 /* rows that are asked for at a time */
 
 static const struct field STORE_FIELDS[] = {
-  {"path", IS_TEXT, "store", 0, "the file"},
-  {"result", IS_TEXT, "result", 0, "made, or there already"},
-  {"store_id", IS_TEXT, "id", 0, "the store's own id; its audit is bound to it"},
-  {"created_at", IS_TIME, "made at", 0, "when it was made"},
-  {"schema_version", IS_NUMBER, "schema", 0, "the version of its tables"},
-  {"rules_version", IS_NUMBER, "rules", 0,
+  {"path", IS_TEXT, 0, "store", "the file"},
+  {"result", IS_TEXT, 0, "result", "made, or there already"},
+  {"store_id", IS_TEXT, 0, "id", "the store's own id; its audit is bound to it"},
+  {"created_at", IS_TIME, 0, "made at", "when it was made"},
+  {"schema_version", IS_NUMBER, 0, "schema", "the version of its tables"},
+  {"rules_version", IS_NUMBER, 0, "rules",
    "the version of the rules that its keys were made by"},
 };
 
@@ -2959,10 +2970,10 @@ static int is_for_people(const struct request *request) {
 }
 
 static const struct field CHECK_FIELDS[] = {
-  {"instructors", IS_NUMBER, "instructors", 0, "how many were found sound"},
-  {"customers", IS_NUMBER, "customers", 0, "how many were found sound"},
-  {"links", IS_NUMBER, "links", 0, "how many were found sound"},
-  {"events", IS_NUMBER, "events", 0, "how many were found sound"},
+  {"instructors", IS_NUMBER, 0, "instructors", "how many were found sound"},
+  {"customers", IS_NUMBER, 0, "customers", "how many were found sound"},
+  {"links", IS_NUMBER, 0, "links", "how many were found sound"},
+  {"events", IS_NUMBER, 0, "events", "how many were found sound"},
 };
 
 static int run_check(const struct request *request, custmem *store) {
@@ -2984,8 +2995,8 @@ static int run_check(const struct request *request, custmem *store) {
 }
 
 static const struct field BACKUP_FIELDS[] = {
-  {"path", IS_TEXT, "backup", 0, "the copy"},
-  {"bytes", IS_NUMBER, "bytes", 0, "its size"},
+  {"path", IS_TEXT, 0, "backup", "the copy"},
+  {"bytes", IS_NUMBER, 0, "bytes", "its size"},
 };
 
 static int64_t file_size(const char *path) {
@@ -3014,9 +3025,10 @@ static int run_backup(const struct request *request, custmem *store) {
 
 /* Work on the lines of standard input, with a row for each of them.
 **
-** reader   a statement of READ_OBJECT
-** status   DONE until a line is refused or the store fails
-** number   of business, whose messages count; NULL: all */
+** reader        a statement of READ_OBJECT
+** status        DONE until a line is refused or the store fails
+** refused       how many lines came to nothing, if only in part
+** refused_last  the number of the last of them */
 struct stream {
   const struct request *request;
   custmem *store;
@@ -3026,6 +3038,7 @@ struct stream {
   int status;
   int lines;
   int refused;
+  int refused_last;
 };
 
 /* Nobody is asked for anything: who types a command without its arguments is told so. */
@@ -3068,7 +3081,8 @@ static int run_lines(
 ** fails: then they would fare no better. */
 static int refuse_line(struct stream *stream, int rc) {
   int is_about_the_line = rc < CUSTMEM_BUSY;
-  stream->refused++;
+  stream->refused += stream->refused_last != work.lines;
+  stream->refused_last = work.lines;
   stream->status = is_about_the_line ? REFUSED : status_of(rc);
   return is_about_the_line;
 }
@@ -3101,21 +3115,21 @@ static void explain(struct object *object, const char *channel, const char *mess
 static const char BAD_LINE[] = "BAD_LINE";
 
 #define LINE_FIELD                                                                             \
-  { "line", IS_ORDINAL, "line", 6, "its line on standard input" }
+  { "line", IS_ORDINAL, 6, "line", "its line on standard input" }
 #define ERROR_FIELDS                                                                           \
-  {"error", IS_OPTIONAL, NULL, 0, "the code of a refusal, or BAD_LINE"}, {                     \
-    "message", IS_OPTIONAL, "message", INT_MAX, "why it was refused"                           \
+  {"error", IS_OPTIONAL, 0, NULL, "the code of a refusal, or BAD_LINE"}, {                     \
+    "message", IS_OPTIONAL, INT_MAX, "message", "why it was refused"                           \
   }
 
 /* ---- Commands: identifiers and customers --------------------------------------------------- */
 
 static const struct field NORMALIZE_FIELDS[] = {
   LINE_FIELD,
-  {"channel", IS_OPTIONAL, "channel", 24, "the channel"},
-  {"identifier", IS_OPTIONAL, "identifier", 32, "as it was given"},
-  {"normalized_identifier", IS_OPTIONAL, "key", 24, "the key; null if it is refused"},
-  {"refusal", IS_OPTIONAL, "refusal", 16, "what it is refused for, or BAD_LINE"},
-  {"message", IS_OPTIONAL, "message", INT_MAX, "the same, as a sentence"},
+  {"channel", IS_OPTIONAL, 24, "channel", "the channel"},
+  {"identifier", IS_OPTIONAL, 32, "identifier", "as it was given"},
+  {"normalized_identifier", IS_OPTIONAL, 24, "key", "the key; null if it is refused"},
+  {"refusal", IS_OPTIONAL, 16, "refusal", "what it is refused for, or BAD_LINE"},
+  {"message", IS_OPTIONAL, INT_MAX, "message", "the same, as a sentence"},
 };
 
 static void give_key(
@@ -3166,11 +3180,13 @@ static int check_normalize(const struct request *request) {
 
 /* For people and for scripts it prints the key alone. */
 static int run_normalize(const struct request *request, custmem *none) {
-  const char *channel = request->argv[0], *raw = request->argv[1], *name = "", *text = "";
+  const char *channel, *raw, *name = "", *text = "";
   char key[CUSTMEM_IDENTIFIER_MAX + 1];
   struct listing listing;
   int refusal;
   if (request->argc == 0) return run_lines(request, none, normalize_line);
+  channel = request->argv[0];
+  raw = request->argv[1];
   refusal = custmem_normalize(channel, raw, CUSTMEM_NUL_TERMINATED, key);
   if (refusal != CUSTMEM_ACCEPTED) {
     name = custmem_refusal_name(refusal);
@@ -3188,12 +3204,12 @@ static int run_normalize(const struct request *request, custmem *none) {
 }
 
 #define CUSTOMER_FIELDS                                                                        \
-  {"id", IS_OPTIONAL, "customer", 36, "the customer's id"},                                    \
-    {"channel", IS_OPTIONAL, "channel", 24, "the channel"},                                    \
-    {"normalized_identifier", IS_OPTIONAL, "key", 40, "the key, by which it is found"},        \
-    {"display_identifier", IS_OPTIONAL, "display", 24, "what people call it; may be null"},    \
-    {"created_at", IS_TIME, "made at", 0, "when it was made"}, {                               \
-    "updated_at", IS_TIME, "changed at", 0, "when it was last changed"                         \
+  {"id", IS_OPTIONAL, 36, "customer", "the customer's id"},                                    \
+    {"channel", IS_OPTIONAL, 24, "channel", "the channel"},                                    \
+    {"normalized_identifier", IS_OPTIONAL, 40, "key", "the key, by which it is found"},        \
+    {"display_identifier", IS_OPTIONAL, 40, "display", "what people call it; may be null"},    \
+    {"created_at", IS_TIME, 0, "made at", "when it was made"}, {                               \
+    "updated_at", IS_TIME, 0, "changed at", "when it was last changed"                         \
   }
 
 static void give_customer(struct listing *listing, const custmem_customer *customer) {
@@ -3225,24 +3241,24 @@ static int run_list(const struct request *request, custmem *store) {
   const char *instructor = request->options[OPT_INSTRUCTOR];
   char after[CUSTMEM_UUID_SIZE + 1] = "";
   struct listing listing;
-  int32_t count, i;
-  int rc;
+  int32_t count = PAGE_SIZE, i;
+  int rc = CUSTMEM_OK;
   open_listing(&listing, request, AS_TABLE);
-  do {
+  while (rc == CUSTMEM_OK && count == PAGE_SIZE && output_error == 0) {
     rc = custmem_customer_list(
       store, instructor, after[0] != '\0' ? after : NULL, customers, PAGE_SIZE, &count
     );
     for (i = 0; i < count; i++)
       give_customer(&listing, &customers[i]);
     if (count > 0) memcpy(after, customers[count - 1].id, sizeof after);
-  } while (rc == CUSTMEM_OK && count == PAGE_SIZE && output_error == 0);
+  }
   close_listing(&listing);
   return rc == CUSTMEM_OK ? DONE : refused(store, rc);
 }
 
 static const struct field CREATE_FIELDS[] = {
   LINE_FIELD,
-  {"result", IS_TEXT, "result", 8, "made, existing (it is returned as it is) or refused"},
+  {"result", IS_TEXT, 8, "result", "made, existing (it is returned as it is) or refused"},
   CUSTOMER_FIELDS,
   ERROR_FIELDS,
 };
@@ -3351,18 +3367,17 @@ static int run_set_display(const struct request *request, custmem *store) {
   const char *display = request->argc > 2 ? request->argv[2] : NULL;
   custmem_actor actor = actor_of(request);
   custmem_customer customer;
-  int rc;
-  rc = custmem_customer_set_display(
+  int rc = custmem_customer_set_display(
     store, &actor, request->argv[1], display, CUSTMEM_NUL_TERMINATED, &customer
   );
   return rc == CUSTMEM_OK ? put_customer(request, &customer) : refused(store, rc);
 }
 
 static const struct field CONVERSATION_FIELDS[] = {
-  {"conversation_id", IS_TEXT, "conversation", 64, "the conversation's id"},
-  {"customer_id", IS_TEXT, NULL, 0, "the customer that it is linked to"},
-  {"audit_seq", IS_NUMBER, "event", 10, "the audit event that linked it"},
-  {"updated_at", IS_TIME, "linked at", 25, "when it was linked"},
+  {"conversation_id", IS_TEXT, 64, "conversation", "the conversation's id"},
+  {"customer_id", IS_TEXT, 0, NULL, "the customer that it is linked to"},
+  {"audit_seq", IS_NUMBER, 10, "event", "the audit event that linked it"},
+  {"updated_at", IS_TIME, 25, "linked at", "when it was linked"},
 };
 
 static int run_conversations(const struct request *request, custmem *store) {
@@ -3370,10 +3385,10 @@ static int run_conversations(const struct request *request, custmem *store) {
   const char *instructor = request->options[OPT_INSTRUCTOR], *customer = request->argv[1];
   char after[CUSTMEM_ID_MAX + 1] = "";
   struct listing listing;
-  int32_t count, i;
-  int rc;
+  int32_t count = PAGE_SIZE, i;
+  int rc = CUSTMEM_OK;
   open_listing(&listing, request, AS_TABLE);
-  do {
+  while (rc == CUSTMEM_OK && count == PAGE_SIZE && output_error == 0) {
     rc = custmem_conversations(
       store, instructor, customer, after[0] != '\0' ? after : NULL, page, PAGE_SIZE, &count
     );
@@ -3384,7 +3399,7 @@ static int run_conversations(const struct request *request, custmem *store) {
       give_number(&listing, page[i].updated_at_ms);
     }
     if (count > 0) memcpy(after, page[count - 1].conversation_id, sizeof after);
-  } while (rc == CUSTMEM_OK && count == PAGE_SIZE && output_error == 0);
+  }
   close_listing(&listing);
   return rc == CUSTMEM_OK ? DONE : refused(store, rc);
 }
@@ -3393,16 +3408,16 @@ static int run_conversations(const struct request *request, custmem *store) {
 
 static const struct field RESOLVE_FIELDS[] = {
   LINE_FIELD,
-  {"badge", IS_BADGE, "badge", 14, "the badge's label"},
-  {"outcome", IS_OPTIONAL, "outcome", 0, "linked, candidate or unlinked"},
-  {"why", IS_OPTIONAL, "why", 16, "why it came out so"},
-  {"refusal", IS_OPTIONAL, "refusal", 0, "why the identifier was refused"},
-  {"normalized_identifier", IS_OPTIONAL, "key", 24, "what was looked for"},
-  {"customer_id", IS_OPTIONAL, "customer", 36, "the customer, if there is one"},
-  {"conversation_id", IS_OPTIONAL, "conversation", 64, "the conversation's id"},
-  {"step", IS_ORDINAL, "step", 0, "the step that decided: 1, 2 or 3"},
-  {"rules_version", IS_ORDINAL, NULL, 0, "the version of the rules of normalization"},
-  {"event_name", IS_OPTIONAL, "event", 0, "the conceptual event"},
+  {"badge", IS_BADGE, 14, "badge", "the badge's label"},
+  {"outcome", IS_OPTIONAL, 0, "outcome", "linked, candidate or unlinked"},
+  {"why", IS_OPTIONAL, 16, "why", "why it came out so"},
+  {"refusal", IS_OPTIONAL, 0, "refusal", "why the identifier was refused"},
+  {"normalized_identifier", IS_OPTIONAL, 24, "key", "what was looked for"},
+  {"customer_id", IS_OPTIONAL, 36, "customer", "the customer, if there is one"},
+  {"conversation_id", IS_OPTIONAL, 64, "conversation", "the conversation's id"},
+  {"step", IS_ORDINAL, 0, "step", "the step that decided: 1, 2 or 3"},
+  {"rules_version", IS_ORDINAL, 0, NULL, "the version of the rules of normalization"},
+  {"event_name", IS_OPTIONAL, 0, "event", "the conceptual event"},
   ERROR_FIELDS,
 };
 
@@ -3536,22 +3551,22 @@ static int run_resolve(const struct request *request, custmem *store) {
 enum { INBOX_BADGE = 3, INBOX_COPY, INBOX_CUSTOMER };
 
 static const struct field INBOX_FIELDS[] = {
-  {"name", IS_TEXT, "name", 20, "of who writes, as they call themselves"},
-  {NULL, IS_TEXT, "last message", 24, ""},
-  {"last_at", IS_TIME, "when", 25, "when the last message was sent"},
-  [INBOX_BADGE] = {"badge", IS_BADGE, "badge", 14, "the badge's label"},
-  [INBOX_COPY] = {"badge_copy", IS_TEXT, "", 37, "the words beside it"},
+  {"name", IS_TEXT, 20, "name", "of who writes, as they call themselves"},
+  {NULL, IS_TEXT, 24, "last message", ""},
+  {"last_at", IS_TIME, 25, "when", "when the last message was sent"},
+  [INBOX_BADGE] = {"badge", IS_BADGE, 14, "badge", "the badge's label"},
+  [INBOX_COPY] = {"badge_copy", IS_TEXT, 37, "", "the words beside it"},
   [INBOX_CUSTOMER] =
-    {"customer", IS_OPTIONAL, "customer", 20, "what the store calls the customer"},
-  {"conversation_id", IS_TEXT, "conversation", INT_MAX, "the conversation's id"},
-  {"customer_id", IS_OPTIONAL, NULL, 0, "the customer, if there is one"},
-  {"outcome", IS_TEXT, NULL, 0, "linked, candidate or unlinked"},
-  {"why", IS_TEXT, NULL, 0, "why it came out so"},
-  {"channel", IS_OPTIONAL, NULL, 0, "the channel; null for a group"},
-  {"identifier", IS_OPTIONAL, NULL, 0, "of who writes, as it came; null for a group"},
-  {"messages", IS_NUMBER, NULL, 0, "how many there are"},
-  {"last_kind", IS_TEXT, NULL, 0, "what the last message is: text, image, ..."},
-  {"last_text", IS_OPTIONAL, NULL, 0, "its text or caption"},
+    {"customer", IS_OPTIONAL, 20, "customer", "what the store calls the customer"},
+  {"conversation_id", IS_TEXT, INT_MAX, "conversation", "the conversation's id"},
+  {"customer_id", IS_OPTIONAL, 0, NULL, "the customer, if there is one"},
+  {"outcome", IS_TEXT, 0, NULL, "linked, candidate or unlinked"},
+  {"why", IS_TEXT, 0, NULL, "why it came out so"},
+  {"channel", IS_OPTIONAL, 0, NULL, "the channel; null for a group"},
+  {"identifier", IS_OPTIONAL, 0, NULL, "of who writes, as it came; null for a group"},
+  {"messages", IS_NUMBER, 0, NULL, "how many there are"},
+  {"last_kind", IS_TEXT, 0, NULL, "what the last message is: text, image, ..."},
+  {"last_text", IS_OPTIONAL, 0, NULL, "its text or caption"},
 };
 
 static void give_inbox_row(struct listing *listing, const struct inbox_row *row) {
@@ -3656,9 +3671,9 @@ static void write_head(char *text, size_t size, const custmem_head *head) {
 #define HEAD_TEXT_SIZE (CUSTMEM_HASH_SIZE + 24)
 
 #define HEAD_FIELDS                                                                            \
-  {NULL, IS_TEXT, "head", 0, ""},                                                              \
-    {"count", IS_NUMBER, NULL, 0, "how many events the instructor's audit has"}, {             \
-    "head", IS_TEXT, NULL, 0, "the hash of the last; with count it is the anchor for later"    \
+  {NULL, IS_TEXT, 0, "head", ""},                                                              \
+    {"count", IS_NUMBER, 0, NULL, "how many events the instructor's audit has"}, {             \
+    "head", IS_TEXT, 0, NULL, "the hash of the last; with count it is the anchor for later"    \
   }
 
 static void give_head(struct listing *listing, const custmem_head *head) {
@@ -3670,11 +3685,11 @@ static void give_head(struct listing *listing, const custmem_head *head) {
 }
 
 static const struct field WRITTEN_FIELDS[] = {
-  {"conversation_id", IS_TEXT, "conversation", 0, "the conversation's id"},
-  {"previous_customer_id", IS_OPTIONAL, "before", 0, "the customer before; null for none"},
-  {"customer_id", IS_OPTIONAL, "now", 0, "the customer now; null for none"},
-  {"seq", IS_NUMBER, "event", 0, "the audit event that this is"},
-  {"created_at", IS_TIME, "when", 0, "when"},
+  {"conversation_id", IS_TEXT, 0, "conversation", "the conversation's id"},
+  {"previous_customer_id", IS_OPTIONAL, 0, "before", "the customer before; null for none"},
+  {"customer_id", IS_OPTIONAL, 0, "now", "the customer now; null for none"},
+  {"seq", IS_NUMBER, 0, "event", "the audit event that this is"},
+  {"created_at", IS_TIME, 0, "when", "when"},
   HEAD_FIELDS,
 };
 
@@ -3735,26 +3750,26 @@ static int run_unlink(const struct request *request, custmem *store) {
 
 /* People see customers by name, programs by id. */
 static const struct field EVENT_FIELDS[] = {
-  {NULL, IS_NUMBER, "event", 8, ""},
-  {NULL, IS_TIME, "when", 25, ""},
-  {NULL, IS_TEXT, "what", 10, ""},
-  {NULL, IS_TEXT, "from", 16, ""},
-  {NULL, IS_TEXT, "to", 16, ""},
-  {NULL, IS_TEXT, "by", 16, ""},
-  {NULL, IS_TEXT, "reason", 40, ""},
-  {"instructor_id", IS_TEXT, NULL, 0, "whose it is"},
-  {"seq", IS_NUMBER, NULL, 0, "1, 2, 3 and so on"},
-  {"event_name", IS_TEXT, NULL, 0,
+  {NULL, IS_NUMBER, 8, "event", ""},
+  {NULL, IS_TIME, 25, "when", ""},
+  {NULL, IS_TEXT, 10, "what", ""},
+  {NULL, IS_TEXT, 16, "from", ""},
+  {NULL, IS_TEXT, 16, "to", ""},
+  {NULL, IS_TEXT, 16, "by", ""},
+  {NULL, IS_TEXT, INT_MAX, "reason", ""},
+  {"instructor_id", IS_TEXT, 0, NULL, "whose it is"},
+  {"seq", IS_NUMBER, 0, NULL, "1, 2, 3 and so on"},
+  {"event_name", IS_TEXT, 0, NULL,
    "conversation.customer_linked, ..._relinked or ..._unlinked"},
-  {"conversation_id", IS_TEXT, NULL, 0, "the conversation's id"},
-  {"previous_customer_id", IS_OPTIONAL, NULL, 0, "the customer before; null for none"},
-  {"new_customer_id", IS_OPTIONAL, NULL, 0, "the customer after; null for none"},
-  {"actor_type", IS_TEXT, NULL, 0, "human"},
-  {"actor_id", IS_OPTIONAL, NULL, 0, "who"},
-  {"reason", IS_TEXT, NULL, 0, "why"},
-  {"context", IS_OPTIONAL, NULL, 0, "more for a reader; may be null"},
-  {"created_at", IS_NUMBER, NULL, 0, "when, in Unix milliseconds"},
-  {"hash", IS_TEXT, NULL, 0, "of this event and all before it"},
+  {"conversation_id", IS_TEXT, 0, NULL, "the conversation's id"},
+  {"previous_customer_id", IS_OPTIONAL, 0, NULL, "the customer before; null for none"},
+  {"new_customer_id", IS_OPTIONAL, 0, NULL, "the customer after; null for none"},
+  {"actor_type", IS_TEXT, 0, NULL, "human"},
+  {"actor_id", IS_OPTIONAL, 0, NULL, "who"},
+  {"reason", IS_TEXT, 0, NULL, "why"},
+  {"context", IS_OPTIONAL, 0, NULL, "more for a reader; may be null"},
+  {"created_at", IS_NUMBER, 0, NULL, "when, in Unix milliseconds"},
+  {"hash", IS_TEXT, 0, NULL, "of this event and all before it"},
 };
 
 static void give_customer_name(
@@ -3798,24 +3813,24 @@ static int run_history(const struct request *request, custmem *store) {
   const char *instructor = request->options[OPT_INSTRUCTOR];
   struct listing listing;
   int64_t after = 0;
-  int32_t count, i;
-  int rc;
+  int32_t count = PAGE_SIZE, i;
+  int rc = CUSTMEM_OK;
   open_listing(&listing, request, AS_TABLE);
-  do {
+  while (rc == CUSTMEM_OK && count == PAGE_SIZE && output_error == 0) {
     rc = custmem_history(store, instructor, request->argv[1], after, events, PAGE_SIZE, &count);
     for (i = 0; i < count; i++)
       give_event(&listing, store, &events[i]);
     if (count > 0) after = events[count - 1].seq;
-  } while (rc == CUSTMEM_OK && count == PAGE_SIZE && output_error == 0);
+  }
   close_listing(&listing);
   return rc == CUSTMEM_OK ? DONE : refused(store, rc);
 }
 
 static const struct field TRAIL_FIELDS[] = {
-  {"store_id", IS_TEXT, NULL, 0, "the store's own id"},
-  {"instructor_id", IS_TEXT, NULL, 0, "whose audit it is"},
-  {"count", IS_NUMBER, NULL, 0, "how many events there are"},
-  {"head", IS_TEXT, NULL, 0, "the hash of the last; with count it is the anchor for later"},
+  {"store_id", IS_TEXT, 0, NULL, "the store's own id"},
+  {"instructor_id", IS_TEXT, 0, NULL, "whose audit it is"},
+  {"count", IS_NUMBER, 0, NULL, "how many events there are"},
+  {"head", IS_TEXT, 0, NULL, "the hash of the last; with count it is the anchor for later"},
 };
 
 /* Reads where the chain stands. For people it is one line to be noted down, for programs JSON. */
@@ -3900,8 +3915,8 @@ static int is_hash(const char *word) {
 }
 
 static const struct field VERIFY_FIELDS[] = {
-  {"events", IS_NUMBER, "events", 0, "how many were found sound"},
-  {"links", IS_NUMBER, "links", 0, "how many were found to be what the events say"},
+  {"events", IS_NUMBER, 0, "events", "how many were found sound"},
+  {"links", IS_NUMBER, 0, "links", "how many were found to be what the events say"},
   HEAD_FIELDS,
 };
 

@@ -3,7 +3,6 @@
 
 #include "program.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -12,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MAX_WORDS     24
@@ -162,6 +162,7 @@ int session_start(struct session *session, int which, const char *const *words) 
   session->terminal = posix_openpt(O_RDWR | O_NOCTTY);
   put_program_first(all, words);
   mkdir(scratch("cwd"), 0700);
+  unlink(scratch("out"));
   if (!CHECK(session->terminal >= 0 && grantpt(session->terminal) == 0)) return 0;
   if (!CHECK(unlockpt(session->terminal) == 0 && pipe(fds) == 0)) return 0;
   name = ptsname(session->terminal);
@@ -181,19 +182,21 @@ int session_start(struct session *session, int which, const char *const *words) 
   return CHECK(session->child > 0);
 }
 
-/* Takes what the terminal is given, for a moment. 0 when nobody holds its other end any more. */
+/* Takes what the terminal is given. 0 if, for a moment, that is nothing. */
 static int look(struct session *session) {
+  const struct timespec moment = {0, POLL_MS * 1000000L};
   struct pollfd ready = {session->terminal, POLLIN, 0};
   char *at = session->shown + session->shown_size;
-  ssize_t size;
-  if (poll(&ready, 1, POLL_MS) == 0) return 1;
-  size = read(session->terminal, at, TERMINAL_ROOM - 1 - session->shown_size);
+  ssize_t size = 0;
+  if (poll(&ready, 1, POLL_MS) > 0)
+    size = read(session->terminal, at, TERMINAL_ROOM - 1 - session->shown_size);
+  /* When nobody holds its other end, the terminal says so at once, again and again. */
+  if (size < 0) nanosleep(&moment, NULL);
   if (size > 0) session->shown_size += (size_t)size;
-  return size > 0 || (size < 0 && errno == EINTR);
+  return size > 0;
 }
 
-/* Has it ended? It is left to be waited for. */
-static int has_ended(const struct session *session) {
+int session_has_ended(const struct session *session) {
   siginfo_t info;
   info.si_pid = 0;
   return waitid(P_PID, (id_t)session->child, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
@@ -201,13 +204,14 @@ static int has_ended(const struct session *session) {
 }
 
 int session_shows(struct session *session, const char *text) {
-  int waited;
-  for (waited = 0; waited < PATIENCE_MS; waited += POLL_MS) {
-    int ended = has_ended(session), goes_on = look(session);
-    if (strstr(session->shown, text) != NULL) return 1;
-    if (ended && !goes_on) return 0;
+  int waited = 0, goes_on = 1;
+  while (waited < PATIENCE_MS && goes_on && strstr(session->shown, text) == NULL) {
+    int ended = session_has_ended(session);
+    if (look(session)) continue;
+    goes_on = !ended;
+    waited += POLL_MS;
   }
-  return 0;
+  return strstr(session->shown, text) != NULL;
 }
 
 int session_prints(struct session *session, const char *text) {
@@ -215,7 +219,7 @@ int session_prints(struct session *session, const char *text) {
   for (waited = 0; waited < PATIENCE_MS && !found && !ended; waited += POLL_MS) {
     size_t size;
     char *out;
-    ended = has_ended(session);
+    ended = session_has_ended(session);
     out = read_all(scratch("out"), &size);
     found = strstr(out, text) != NULL;
     free(out);
@@ -225,10 +229,15 @@ int session_prints(struct session *session, const char *text) {
 }
 
 int session_end(struct session *session) {
-  int status = 0, waited = 0;
+  int status = 0, waited = 0, ended = 0;
   if (session->input >= 0) close(session->input);
-  while (look(session) || !has_ended(session))
-    if ((waited += POLL_MS) > PATIENCE_MS) kill(session->child, SIGKILL);
+  while (!ended) {
+    ended = session_has_ended(session);
+    while (look(session)) {
+    }
+    waited += POLL_MS;
+    if (waited > PATIENCE_MS) kill(session->child, SIGKILL);
+  }
   close(session->terminal);
   if (waitpid(session->child, &status, 0) != session->child) return -1;
   return take_end(status);

@@ -81,6 +81,9 @@ int session_start(struct session *session, int which, const char *const *words);
 int session_shows(struct session *session, const char *text);
 int session_prints(struct session *session, const char *text);
 
+/* Has it ended? It is left to be waited for, by session_end. */
+int session_has_ended(const struct session *session);
+
 /* Waits for its end. ran.status, ran.out and ran.err are then as after run_words; what a terminal
 ** was given is in session->shown, which is freed by the next session_start. */
 int session_end(struct session *session);

@@ -358,6 +358,21 @@ int64_t test_sql_int(sqlite3 *db, const char *sql) {
   return value;
 }
 
+int test_imposter(sqlite3 *db, const char *index, const char *columns) {
+  char sql[512];
+  int root, rc;
+  snprintf(sql, sizeof sql, "SELECT rootpage FROM sqlite_schema WHERE name = '%s'", index);
+  root = (int)test_sql_int(db, sql);
+  snprintf(
+    sql, sizeof sql, "CREATE TABLE imposter (%s, PRIMARY KEY (%s)) WITHOUT ROWID", columns,
+    columns
+  );
+  sqlite3_test_control(SQLITE_TESTCTRL_IMPOSTER, db, "main", 1, root);
+  rc = test_sql(db, sql);
+  sqlite3_test_control(SQLITE_TESTCTRL_IMPOSTER, db, "main", 0, 0);
+  return rc;
+}
+
 const char *test_sql_text(sqlite3 *db, const char *sql) {
   static char texts[PATHS][TEXT_SIZE];
   static unsigned next;

@@ -96,6 +96,10 @@ sqlite3 *test_plain(const char *path);
 int test_sql(sqlite3 *db, const char *sql);
 const char *test_sql_error(void);
 
+/* Makes an index's entries the rows of a table `imposter`, which SQL can then write: as only damage, or
+** somebody with time, would. Gives SQLite's code. */
+int test_imposter(sqlite3 *db, const char *index, const char *columns);
+
 /* The first column of the first row: as a number (-1 for no row or an error), and as text ("" for no
 ** row, an error or NULL; valid until the eighth call after it). */
 int64_t test_sql_int(sqlite3 *db, const char *sql);

@@ -107,25 +107,50 @@ test: $(PROGRAM) $(TESTS:%=$(BUILD)/%)
 fuzz:
 	BUILD=$(BUILD) sh test/fuzz.sh 60
 
+# ---- Fault campaigns: test/README.md has what each shows, and the last results ----
+
+## make test-faults  every campaign at its full size, and under the sanitizers (a quarter of an hour)
+.PHONY: test-faults
+test-faults:
+	@BUILD=$(BUILD) sh test/campaigns.sh
+
 ## make test_audit   build and run one test file (any of test/test_*.c)
 .PHONY: $(TESTS)
 $(TESTS): %: $(PROGRAM) $(BUILD)/%
 	@CUSTMEM_SHELL=./$(PROGRAM) $(BUILD)/$@
 
+# ---- Measuring the tests ----
+
+## make coverage     every line and branch of custmem.c is taken by the tests, or listed with a reason (gcov)
+## make mcdc         each condition of custmem.c decides by itself: how many the tests show (clang-19)
+## make test-mutants small changes to custmem.c that no test notices: an hour (Python 3, clang)
+.PHONY: coverage mcdc test-mutants
+coverage:
+	sh test/coverage.sh
+mcdc:
+	sh test/coverage_mcdc.sh
+test-mutants:
+	python3 test/mutants.py
+
 # ---- Benchmark ----
-# bench/README.md has the method and the last results. BENCH_QUICK=1: smaller; BENCH_RECORD=1: the
-# results go into bench/, not build/.
+# bench/README.md has the method and the last results. BENCH_QUICK=1: smaller; BENCH_EFFORT=2: twice as
+# many rounds; BENCH_RECORD=1: the results go into bench/, not build/.
 
 PEERS      = bench/with_lmdb.c bench/with_postgres.c
 BENCH_C    = $(filter-out $(PEERS),$(wildcard bench/*.c))
 BENCH_SAYS = '-DBENCH_FLAGS="$(strip $(CFLAGS))"' '-DBENCH_SQLITE_FLAGS="$(strip $(SQLITE_FLAGS))"'
 BENCH_LINK = $(CC) $(CFLAGS) $(OURS) $(BENCH_SAYS) $(LDFLAGS) $(filter %.c %.o,$^)
-BENCH_RUN  = $(if $(BENCH_QUICK),--quick) --object $(BUILD)/custmem_os.o \
+BENCH_RUN  = $(if $(BENCH_QUICK),--quick) $(if $(BENCH_EFFORT),--effort $(BENCH_EFFORT)) --object $(BUILD)/custmem_os.o \
+  --bare-object $(BUILD)/custmem_bare.o \
   $(if $(BENCH_RECORD),--json bench/results.json --svg bench/results.svg --readme bench/README.md,\
   --json $(BUILD)/bench.json --svg $(BUILD)/bench.svg)
 
 $(BUILD)/custmem_os.o: custmem.c custmem.h sqlite3.h | $(BUILD)
 	$(CC) -Os $(OURS) -c custmem.c -o $@
+
+# Tables for unwinding the stack are for debuggers and C++: an embedded C program leaves them out.
+$(BUILD)/custmem_bare.o: custmem.c custmem.h sqlite3.h | $(BUILD)
+	$(CC) -Os -fno-asynchronous-unwind-tables $(OURS) -c custmem.c -o $@
 
 $(BUILD)/bench: $(BENCH_C) bench/bench.h $(BUILD)/custmem.o $(BUILD)/sqlite3.o
 	$(BENCH_LINK) $(LDLIBS) -o $@
@@ -135,7 +160,7 @@ $(BUILD)/bench-peers: $(BENCH_C) $(PEERS) bench/bench.h $(BUILD)/custmem.o $(BUI
 
 ## make bench        custmem beside SQLite by hand, and what it may cost (three minutes)
 .PHONY: bench bench-peers
-bench: $(BUILD)/bench $(BUILD)/custmem_os.o
+bench: $(BUILD)/bench $(BUILD)/custmem_os.o $(BUILD)/custmem_bare.o
 	$(BUILD)/bench $(BENCH_RUN)
 
 ## make bench-peers  the same, with LMDB and PostgreSQL beside it: says first what it needs
@@ -147,8 +172,13 @@ bench-peers:
 	  { echo 'libpq-fe.h or pg_config is missing: install libpq-dev' >&2; exit 1; }
 	@test -x "$$(pg_config --bindir)/initdb" || \
 	  { echo "$$(pg_config --bindir)/initdb is missing: install postgresql" >&2; exit 1; }
-	@$(MAKE) -s $(BUILD)/bench-peers $(BUILD)/custmem_os.o
+	@$(MAKE) -s $(BUILD)/bench-peers $(BUILD)/custmem_os.o $(BUILD)/custmem_bare.o
 	$(BUILD)/bench-peers $(BENCH_RUN)
+
+## make bench-record  measure all that bench/README.md shows, and put it there (ten minutes)
+.PHONY: bench-record
+bench-record:
+	@BUILD=$(BUILD) CC='$(CC)' sh bench/record.sh
 
 # ---- Keeping the parts equal ----
 

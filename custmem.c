@@ -54,33 +54,13 @@
 #define SCHEMA_VERSION 1
 
 /* clang-format off */
-/* Made by `make schema` from schema.sql, a paragraph to a string; do not edit here. */
+/* Made by `make schema` from schema.sql, a paragraph's statements to a string; do not edit here. */
 static const char *const SCHEMA[] = {
 /* schema.sql begins */
-  "-- custmem, schema version 1: the whole of a store, readable on its own.\n"
-  "--\n"
-  "-- Make a store by hand:    sqlite3 -bail store.db < schema.sql     (SQLite 3.37 or later)\n"
-  "-- Roll the migration back: sed -n 's/^--rollback //p' schema.sql | sqlite3 -bail store.db\n"
-  "--   (it removes every customer, link and audit event: back the store up first)\n"
-  "--\n"
-  "-- custmem.c carries this text, a paragraph (up to an empty line) to a string, and refuses a\n"
-  "-- file whose tables, indexes and triggers are not these to the letter. So a change here is a\n"
-  "-- new schema version, with its own migration.\n"
-  "--\n"
-  "-- Times are Unix milliseconds, UTC. Sizes are bytes of UTF-8. Ids of instructors and\n"
-  "-- conversations are the host's; ids of customers are UUIDv7, made by custmem.\n"
-  "--\n"
-  "-- Every table is WITHOUT ROWID: its key is its order on disk, and an index carries the key\n"
-  "-- with it, so that the index alone can answer.\n"
-  ,
-  "\n"
   "BEGIN IMMEDIATE;\n"
   ,
-  "\n"
-  "-- \"cusm\": how a file says that it is a store.\n"
   "PRAGMA application_id = 1668641645;\n"
   ,
-  "\n"
   "CREATE TABLE store (\n"
   "  -- One row: what this file is. The audit chains are bound to this id, so a trail cannot be\n"
   "  -- moved to another store; rules_version is the rule set of custmem_normalize that made the\n"
@@ -91,24 +71,20 @@ static const char *const SCHEMA[] = {
   "  rules_version INTEGER NOT NULL\n"
   ") STRICT, WITHOUT ROWID;\n"
   ,
-  "\n"
   "CREATE TRIGGER store_insert BEFORE INSERT ON store\n"
   "WHEN EXISTS (SELECT 1 FROM store) BEGIN\n"
   "  -- Also what INSERT OR REPLACE and an upsert meet: the row is made once.\n"
   "  SELECT RAISE(ABORT, 'custmem: a store is made once');\n"
   "END;\n"
   ,
-  "\n"
   "CREATE TRIGGER store_update BEFORE UPDATE ON store BEGIN\n"
   "  SELECT RAISE(ABORT, 'custmem: what a store is never changes');\n"
   "END;\n"
   ,
-  "\n"
   "CREATE TRIGGER store_delete BEFORE DELETE ON store BEGIN\n"
   "  SELECT RAISE(ABORT, 'custmem: what a store is never changes');\n"
   "END;\n"
   ,
-  "\n"
   "CREATE TABLE customers (\n"
   "  -- One row a customer of one instructor. The key (instructor, channel, normalized identifier)\n"
   "  -- is written once; only display_identifier and updated_at change. No triggers (ticket T1).\n"
@@ -122,19 +98,11 @@ static const char *const SCHEMA[] = {
   "  updated_at INTEGER NOT NULL\n"
   ") STRICT, WITHOUT ROWID;\n"
   ,
-  "\n"
-  "-- One customer for each instructor, channel and normalized identifier. Led by the column that\n"
-  "-- differs most: a lookup compares one column where leading with the instructor compares three.\n"
-  "-- It ends in the customer's id, which is all that a resolution asks for. An inline UNIQUE would\n"
-  "-- guarantee the same but is not used as a covering index on a WITHOUT ROWID table.\n"
   "CREATE UNIQUE INDEX customers_identity\n"
   "  ON customers (normalized_identifier, channel, instructor_id);\n"
   ,
-  "\n"
-  "-- What a link's foreign key points at, and the list of an instructor's customers.\n"
   "CREATE UNIQUE INDEX customers_owner ON customers (instructor_id, id);\n"
   ,
-  "\n"
   "CREATE TABLE audit_events (\n"
   "  -- Append-only: who linked what, when and why; seq is 1, 2, 3 … for each instructor, without\n"
   "  -- gaps. No personal data by design: ids, never identifiers. hash is SHA-256 over the event\n"
@@ -162,13 +130,9 @@ static const char *const SCHEMA[] = {
   "      THEN 'conversation.customer_relinked' END)\n"
   ") STRICT, WITHOUT ROWID;\n"
   ,
-  "\n"
-  "-- A conversation's history; and, when the links are verified, each conversation's events in order\n"
-  "-- without a look at the table.\n"
   "CREATE INDEX audit_events_conversation ON audit_events\n"
   "  (instructor_id, conversation_id, seq, previous_customer_id, new_customer_id, created_at);\n"
   ,
-  "\n"
   "CREATE TABLE conversation_links (\n"
   "  -- One row a conversation that has ever been linked: to whom now (NULL: unlinked), and by\n"
   "  -- which audit event. A conversation belongs to one instructor for ever. The composite key\n"
@@ -183,11 +147,8 @@ static const char *const SCHEMA[] = {
   "  FOREIGN KEY (instructor_id, audit_seq) REFERENCES audit_events (instructor_id, seq)\n"
   ") STRICT, WITHOUT ROWID;\n"
   ,
-  "\n"
-  "-- The conversations of a customer, and the links of an instructor.\n"
   "CREATE INDEX conversation_links_customer ON conversation_links (instructor_id, customer_id);\n"
   ,
-  "\n"
   "CREATE TRIGGER audit_events_insert BEFORE INSERT ON audit_events BEGIN\n"
   "  -- An event is its instructor's next one (so nothing is ever replaced), follows an event whose\n"
   "  -- link change was made, and says truly what the conversation is linked to now. The new\n"
@@ -218,17 +179,14 @@ static const char *const SCHEMA[] = {
   "  END;\n"
   "END;\n"
   ,
-  "\n"
   "CREATE TRIGGER audit_events_update BEFORE UPDATE ON audit_events BEGIN\n"
   "  SELECT RAISE(ABORT, 'custmem: an audit event is never changed');\n"
   "END;\n"
   ,
-  "\n"
   "CREATE TRIGGER audit_events_delete BEFORE DELETE ON audit_events BEGIN\n"
   "  SELECT RAISE(ABORT, 'custmem: an audit event is never deleted');\n"
   "END;\n"
   ,
-  "\n"
   "CREATE TRIGGER conversation_links_insert BEFORE INSERT ON conversation_links BEGIN\n"
   "  -- A first link. A row that exists is updated, never replaced: REPLACE would delete it without\n"
   "  -- any delete trigger seeing it.\n"
@@ -253,7 +211,6 @@ static const char *const SCHEMA[] = {
   "  END;\n"
   "END;\n"
   ,
-  "\n"
   "CREATE TRIGGER conversation_links_update BEFORE UPDATE ON conversation_links BEGIN\n"
   "  -- Every change of a row, whichever columns it names, is the one that the instructor's latest\n"
   "  -- audit event says; and each event serves one change (audit_seq grows).\n"
@@ -278,15 +235,11 @@ static const char *const SCHEMA[] = {
   "  END;\n"
   "END;\n"
   ,
-  "\n"
   "CREATE TRIGGER conversation_links_delete BEFORE DELETE ON conversation_links BEGIN\n"
   "  -- Unlinking sets customer_id to NULL: what a conversation was linked to is not forgotten.\n"
   "  SELECT RAISE(ABORT, 'custmem: a link is never deleted');\n"
   "END;\n"
   ,
-  "\n"
-  "-- custmem binds the two parameters; a shell leaves them unbound (NULL), and gets a random\n"
-  "-- version 4 UUID and the time of day.\n"
   "INSERT INTO store (singleton, id, created_at, rules_version) VALUES (\n"
   "  1,\n"
   "  coalesce(:store_id, lower(\n"
@@ -296,22 +249,9 @@ static const char *const SCHEMA[] = {
   "  coalesce(:created_at, CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)),\n"
   "  1);\n"
   ,
-  "\n"
   "PRAGMA user_version = 1;\n"
   ,
-  "\n"
   "COMMIT;\n"
-  ,
-  "\n"
-  "-- The rollback: run the lines below without their mark.\n"
-  "--rollback BEGIN IMMEDIATE;\n"
-  "--rollback DROP TABLE conversation_links;\n"
-  "--rollback DROP TABLE audit_events;\n"
-  "--rollback DROP TABLE customers;\n"
-  "--rollback DROP TABLE store;\n"
-  "--rollback PRAGMA user_version = 0;\n"
-  "--rollback PRAGMA application_id = 0;\n"
-  "--rollback COMMIT;\n"
 /* schema.sql ends */
 };
 /* clang-format on */
@@ -348,7 +288,8 @@ enum statement {
   SELECT_EVENTS,
   SELECT_HISTORY,
   SELECT_LAST_EVENT,
-  VERIFY_LINKS,
+  VERIFY_EVENTS,
+  SELECT_LINKS_FROM,
   COUNT_LINKS,
   SELECT_STRAY_LINK,
   CHECK_DATABASE,
@@ -430,19 +371,20 @@ static const struct {
      " ORDER BY listed.id LIMIT ?3"},
 
   /* For each query (its number, conversation, key and channel) what its conversation is linked to,
-  ** and the customers with the key: number, `enum found`, customer. One statement is one read
+  ** and the customers with the key: number, `enum found`, conversation, customer. One statement is one read
   ** transaction, so both steps see one moment. A second customer with the key is what tells "exactly
   ** one" from "more than one": BETWEEN, since SQLite looks for no second row where all columns of a
   ** unique index are equal. RESOLVE gives the link and the customers row by row: they are looked for
   ** only if they are stepped to. */
   [RESOLVE] =
     {READ, "SELECT 0, CASE WHEN link.instructor_id <> ?1 THEN 0"
-           " WHEN link.customer_id IS NOT NULL THEN 2 ELSE 1 END, customer.id"
+           " WHEN link.customer_id IS NOT NULL THEN 2 ELSE 1 END,"
+           " link.conversation_id, customer.id"
            " FROM main.conversation_links AS link"
            " LEFT JOIN main.customers AS customer ON customer.id = link.customer_id"
            " AND +customer.id = link.customer_id AND +customer.instructor_id = ?1"
-           " WHERE link.conversation_id = CAST(?2 AS TEXT) AND +link.conversation_id = ?2"
-           " UNION ALL SELECT 0, 3, customer.id FROM main.customers AS same"
+           " WHERE link.conversation_id = ?2"
+           " UNION ALL SELECT 0, 3, NULL, customer.id FROM main.customers AS same"
            " LEFT JOIN main.customers AS customer ON customer.id = same.id"
            " AND +customer.instructor_id = ?1"
            " AND +customer.normalized_identifier = ?3 AND +customer.channel = ?4"
@@ -451,11 +393,11 @@ static const struct {
   [RESOLVE_BATCH] =
     {READ, "SELECT query.column1, CASE WHEN link.instructor_id <> ?1 THEN 0"
            " WHEN link.customer_id IS NOT NULL THEN 2 WHEN same.id IS NOT NULL THEN 3"
-           " ELSE 1 END, customer.id"
+           " ELSE 1 END, link.conversation_id, customer.id"
            " FROM (VALUES " TEN_QUERIES("") "," TEN_QUERIES("1") "," TEN_QUERIES("2") ","
            TEN_QUERIES("3") "," TEN_QUERIES("4") ") AS query"
            " LEFT JOIN main.conversation_links AS link"
-           " ON link.conversation_id = query.column2 AND +link.conversation_id = query.column2"
+           " ON link.conversation_id = query.column2"
            " LEFT JOIN main.customers AS same ON same.normalized_identifier ="
            " CASE WHEN link.customer_id IS NULL THEN query.column3 END"
            " AND same.channel = query.column4 AND same.instructor_id BETWEEN ?1 AND ?1"
@@ -508,14 +450,13 @@ static const struct {
     {READ, "SELECT instructor_id, seq, hash FROM main.audit_events"
            " WHERE instructor_id = ?1 ORDER BY seq DESC LIMIT 1"},
 
-  [VERIFY_LINKS] =
-    {READ, "SELECT event.conversation_id, event.seq, event.previous_customer_id,"
-           " event.new_customer_id, event.created_at,"
-           " link.audit_seq, link.customer_id, link.updated_at"
-           " FROM main.audit_events AS event INDEXED BY audit_events_conversation"
-           " LEFT JOIN main.conversation_links AS link"
-           " ON link.conversation_id = event.conversation_id AND link.instructor_id = ?1"
-           " WHERE event.instructor_id = ?1 ORDER BY event.conversation_id, event.seq"},
+  [VERIFY_EVENTS] =
+    {READ, "SELECT conversation_id, seq, previous_customer_id, new_customer_id, created_at"
+           " FROM main.audit_events INDEXED BY audit_events_conversation"
+           " WHERE instructor_id = ?1 ORDER BY conversation_id, seq"},
+  [SELECT_LINKS_FROM] =
+    {READ, "SELECT conversation_id, instructor_id, audit_seq, customer_id, updated_at"
+           " FROM main.conversation_links WHERE conversation_id >= ?1 ORDER BY conversation_id"},
   [COUNT_LINKS] =
     {READ, "SELECT count(*) FROM main.conversation_links WHERE instructor_id = ?1"},
   [SELECT_STRAY_LINK] =
@@ -732,8 +673,9 @@ const char *custmem_errarg(const custmem *store) {
 
 /* ---- Text ---------------------------------------------------------------------------------- */
 
-/* How a text may be laid out: control characters in neither, line breaks and tabs in PROSE. */
-enum layout { LINE, PROSE };
+/* How a text may be laid out: no control character in a LINE, line breaks and tabs in PROSE. Of ANY
+** nothing is asked: it is compared with what is known. */
+enum layout { LINE, PROSE, ANY };
 
 #define NOT_UTF8 UINT32_MAX
 
@@ -808,7 +750,7 @@ static int is_plain(text value) {
 
 static int is_clean(text value, enum layout layout) {
   const char *at = value.bytes, *end = value.bytes + value.size;
-  if (is_plain(value)) return 1;
+  if (layout == ANY || is_plain(value)) return 1;
   while (at < end) {
     uint32_t c = next_code_point(&at, end);
     int breaks = layout == PROSE && (c == '\t' || c == '\n' || c == '\r');
@@ -827,6 +769,10 @@ static int measure(const char *bytes, int64_t size, int limit) {
 
 static int is_text(text value, const char *word) {
   return (size_t)value.size == strlen(word) && memcmp(value.bytes, word, strlen(word)) == 0;
+}
+
+static int are_equal(text a, text b) {
+  return a.size == b.size && (a.size == 0 || memcmp(a.bytes, b.bytes, (size_t)a.size) == 0);
 }
 
 /* A caller's string, checked. `name` is the parameter's, for the message. */
@@ -976,7 +922,8 @@ static int step_done(custmem *store, sqlite3_stmt *stmt) {
 }
 
 /* Reads a row's columns from left to right into fixed fields. The file is not trusted: a value of
-** another type, a text that no call would have taken, or one that does not fit is CORRUPT, never cut. */
+** another type, a text that no call would have taken, or one that does not fit is CORRUPT, never cut.
+** (SQLite calls what sqlite3_column_value gives unprotected: it is one thread's, as a handle is.) */
 typedef struct row_reader {
   sqlite3_stmt *stmt;
   int column;
@@ -988,29 +935,35 @@ static row_reader read_row(sqlite3_stmt *stmt) {
   return row;
 }
 
-/* A text, or "" for NULL. */
-static void read_laid_out(row_reader *row, enum layout layout, char *field, size_t field_size) {
-  int column = row->column++;
-  int type = sqlite3_column_type(row->stmt, column);
+/* A text where it stands in the row, until the next step; NO_TEXT for NULL. */
+static text read_view(row_reader *row, enum layout layout, size_t size_max) {
+  sqlite3_value *cell = sqlite3_column_value(row->stmt, row->column++);
+  int type = sqlite3_value_type(cell);
   text value;
-  value.bytes = (const char *)sqlite3_column_text(row->stmt, column);
-  value.size = sqlite3_column_bytes(row->stmt, column);
-  field[0] = '\0';
-  if (type == SQLITE_NULL) return;
-  if (type != SQLITE_TEXT || value.bytes == NULL || value.size == 0 || (size_t)value.size >= field_size || !is_clean(value, layout)) {
-    row->code = CUSTMEM_CORRUPT;
-    return;
-  }
-  memcpy(field, value.bytes, (size_t)value.size);
+  if (type == SQLITE_NULL) return NO_TEXT;
+  value.bytes = (const char *)sqlite3_value_text(cell);
+  value.size = sqlite3_value_bytes(cell);
+  if (type == SQLITE_TEXT && value.bytes != NULL && value.size > 0 && (size_t)value.size <= size_max && is_clean(value, layout))
+    return value;
+  row->code = CUSTMEM_CORRUPT;
+  return NO_TEXT;
+}
+
+/* The same, of a column that has a value. */
+static text read_value(row_reader *row, enum layout layout, size_t size_max) {
+  text value = read_view(row, layout, size_max);
+  if (value.size == 0) row->code = CUSTMEM_CORRUPT;
+  return value;
+}
+
+static void put_text(char *field, text value) {
+  if (value.bytes != NULL) memcpy(field, value.bytes, (size_t)value.size);
   field[value.size] = '\0';
 }
 
+/* A text, or "" for NULL. */
 static void read_nullable_text(row_reader *row, char *field, size_t field_size) {
-  read_laid_out(row, LINE, field, field_size);
-}
-
-static void read_nullable_prose(row_reader *row, char *field, size_t field_size) {
-  read_laid_out(row, PROSE, field, field_size);
+  put_text(field, read_view(row, LINE, field_size - 1));
 }
 
 /* A field that has a value. */
@@ -1029,18 +982,15 @@ static void need_text(row_reader *row, const char *field, text asked) {
 }
 
 static int64_t read_int(row_reader *row) {
-  int column = row->column++;
-  if (sqlite3_column_type(row->stmt, column) != SQLITE_INTEGER) row->code = CUSTMEM_CORRUPT;
-  return sqlite3_column_int64(row->stmt, column);
+  sqlite3_value *cell = sqlite3_column_value(row->stmt, row->column++);
+  if (sqlite3_value_type(cell) != SQLITE_INTEGER) row->code = CUSTMEM_CORRUPT;
+  return sqlite3_value_int64(cell);
 }
 
 static void read_hash(row_reader *row, unsigned char hash[HASH_BYTES]) {
-  int column = row->column++;
-  const void *bytes = sqlite3_column_blob(row->stmt, column);
-  if (
-    sqlite3_column_type(row->stmt, column) == SQLITE_BLOB && bytes != NULL &&
-    sqlite3_column_bytes(row->stmt, column) == HASH_BYTES
-  )
+  sqlite3_value *cell = sqlite3_column_value(row->stmt, row->column++);
+  const void *bytes = sqlite3_value_blob(cell);
+  if (sqlite3_value_type(cell) == SQLITE_BLOB && bytes != NULL && sqlite3_value_bytes(cell) == HASH_BYTES)
     memcpy(hash, bytes, HASH_BYTES);
   else
     row->code = CUSTMEM_CORRUPT;
@@ -1278,16 +1228,17 @@ static uint32_t sha256_word(const uint32_t *w) {
          (rotate_right(y, 17) ^ rotate_right(y, 19) ^ y >> 10);
 }
 
-/* The variables change places from round to round, so that none is copied. Each round also makes the
-** word of sixteen rounds later: its sums do not wait for the round's. */
-#define SHA256_ROUND(a, b, c, d, e, f, g, h, i)                                                \
+/* The variables change places from round to round, so that none is copied. What a and b differ in is
+** what b and c will in the next round: their majority is had by one operation less. Each round also
+** makes the word of sixteen rounds later: its sums do not wait for the round's. */
+#define SHA256_ROUND(a, b, c, d, e, f, g, h, i, ab, bc)                                        \
   do {                                                                                         \
     h += (rotate_right(e, 6) ^ rotate_right(e, 11) ^ rotate_right(e, 25)) +                    \
          (g ^ (e & (f ^ g))) + k[i] + w[i];                                                    \
     d += h;                                                                                    \
-    h += (rotate_right(a, 2) ^ rotate_right(a, 13) ^ rotate_right(a, 22)) +                    \
-         ((a & b) | (c & (a | b)));                                                            \
-    w[(i) + 16] = sha256_word(w + (i));                                                        \
+    ab = a ^ b;                                                                                \
+    h += (rotate_right(a, 2) ^ rotate_right(a, 13) ^ rotate_right(a, 22)) + (b ^ (ab & bc));   \
+    if (has_more) w[(i) + 16] = sha256_word(w + (i));                                          \
   } while (0)
 
 static void sha256_block(uint32_t state[8], const unsigned char *block) {
@@ -1302,21 +1253,22 @@ static void sha256_block(uint32_t state[8], const unsigned char *block) {
     0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7,
     0xc67178f2};
-  uint32_t w[64 + 16], a = state[0], b = state[1], c = state[2], d = state[3], e = state[4],
-                       f = state[5], g = state[6], h = state[7];
+  uint32_t w[64], a = state[0], b = state[1], c = state[2], d = state[3], e = state[4],
+                  f = state[5], g = state[6], h = state[7], x, y = b ^ c;
   size_t i;
   for (i = 0; i < 16; i++)
     w[i] = (uint32_t)block[4 * i] << 24 | (uint32_t)block[4 * i + 1] << 16 |
            (uint32_t)block[4 * i + 2] << 8 | block[4 * i + 3];
   for (i = 0; i < 64; i += 8) {
-    SHA256_ROUND(a, b, c, d, e, f, g, h, i);
-    SHA256_ROUND(h, a, b, c, d, e, f, g, i + 1);
-    SHA256_ROUND(g, h, a, b, c, d, e, f, i + 2);
-    SHA256_ROUND(f, g, h, a, b, c, d, e, i + 3);
-    SHA256_ROUND(e, f, g, h, a, b, c, d, i + 4);
-    SHA256_ROUND(d, e, f, g, h, a, b, c, i + 5);
-    SHA256_ROUND(c, d, e, f, g, h, a, b, i + 6);
-    SHA256_ROUND(b, c, d, e, f, g, h, a, i + 7);
+    int has_more = i < 48;
+    SHA256_ROUND(a, b, c, d, e, f, g, h, i, x, y);
+    SHA256_ROUND(h, a, b, c, d, e, f, g, i + 1, y, x);
+    SHA256_ROUND(g, h, a, b, c, d, e, f, i + 2, x, y);
+    SHA256_ROUND(f, g, h, a, b, c, d, e, i + 3, y, x);
+    SHA256_ROUND(e, f, g, h, a, b, c, d, i + 4, x, y);
+    SHA256_ROUND(d, e, f, g, h, a, b, c, i + 5, y, x);
+    SHA256_ROUND(c, d, e, f, g, h, a, b, i + 6, x, y);
+    SHA256_ROUND(b, c, d, e, f, g, h, a, i + 7, y, x);
   }
   state[0] += a, state[1] += b, state[2] += c, state[3] += d;
   state[4] += e, state[5] += f, state[6] += g, state[7] += h;
@@ -1361,17 +1313,18 @@ typedef struct encoding {
 
 static void add_field(encoding *out, int tag, const void *bytes, size_t size) {
   unsigned char *at = out->bytes + out->size;
+  uint32_t told = bytes != NULL ? (uint32_t)size : UINT32_MAX;
   at[0] = (unsigned char)tag;
-  put_big_endian(at + 1, bytes != NULL ? size : UINT32_MAX, 4);
+  at[1] = (unsigned char)(told >> 24), at[2] = (unsigned char)(told >> 16);
+  at[3] = (unsigned char)(told >> 8), at[4] = (unsigned char)told;
   out->size += 5;
   if (bytes == NULL) return;
   memcpy(at + 5, bytes, size);
   out->size += size;
 }
 
-/* "" in a struct is NULL in the file: no write stores an empty text, and no read accepts one. */
-static void add_text(encoding *out, int tag, const char *value) {
-  add_field(out, tag, value[0] != '\0' ? value : NULL, strlen(value));
+static void add_text(encoding *out, int tag, text value) {
+  add_field(out, tag, value.bytes, (size_t)value.size);
 }
 
 static void add_int(encoding *out, int tag, int64_t value) {
@@ -1380,9 +1333,8 @@ static void add_int(encoding *out, int tag, int64_t value) {
   add_field(out, tag, bytes, sizeof bytes);
 }
 
-static const char *actor_type_name(int32_t type) {
-  return type == CUSTMEM_ACTOR_HUMAN ? "human" : "system";
-}
+#define HUMAN  "human"
+#define SYSTEM "system"
 
 /* The hash of no event: the chain belongs to this store and this instructor. */
 static void hash_of_empty_chain(
@@ -1392,30 +1344,61 @@ static void hash_of_empty_chain(
 ) {
   encoding out;
   out.size = 0;
-  add_text(&out, 0, CHAIN_DOMAIN);
-  add_text(&out, 1, store_id);
-  add_field(&out, 2, instructor.bytes, (size_t)instructor.size);
+  add_text(&out, 0, text_of(CHAIN_DOMAIN));
+  add_text(&out, 1, text_of(store_id));
+  add_text(&out, 2, instructor);
   sha256(out.bytes, out.size, hash);
 }
 
+/* An event's fields, in the order of their encoding. Whose the texts are, whoever fills it in says. */
+typedef struct event_fields {
+  text instructor;
+  int64_t seq;
+  text name;
+  text conversation;
+  text previous;
+  text next;
+  text actor_type;
+  text actor_id;
+  text reason;
+  text context;
+  int64_t created_at_ms;
+} event_fields;
+
 /* Replaces the hash of the event before by that of this event. */
-static void hash_of_event(const custmem_event *event, unsigned char hash[HASH_BYTES]) {
+static void hash_of_event(const event_fields *event, unsigned char hash[HASH_BYTES]) {
   encoding out;
   out.size = 0;
-  add_text(&out, 0, EVENT_DOMAIN);
+  add_text(&out, 0, text_of(EVENT_DOMAIN));
   add_field(&out, 1, hash, HASH_BYTES);
-  add_text(&out, 2, event->instructor_id);
+  add_text(&out, 2, event->instructor);
   add_int(&out, 3, event->seq);
-  add_text(&out, 4, event->event_name);
-  add_text(&out, 5, event->conversation_id);
-  add_text(&out, 6, event->previous_customer_id);
-  add_text(&out, 7, event->new_customer_id);
-  add_text(&out, 8, actor_type_name(event->actor_type));
+  add_text(&out, 4, event->name);
+  add_text(&out, 5, event->conversation);
+  add_text(&out, 6, event->previous);
+  add_text(&out, 7, event->next);
+  add_text(&out, 8, event->actor_type);
   add_text(&out, 9, event->actor_id);
   add_text(&out, 10, event->reason);
   add_text(&out, 11, event->context);
   add_int(&out, 12, event->created_at_ms);
   sha256(out.bytes, out.size, hash);
+}
+
+/* The same as callers see it, but for its hash. */
+static void put_event(const event_fields *from, custmem_event *event) {
+  put_text(event->instructor_id, from->instructor);
+  event->seq = from->seq;
+  put_text(event->event_name, from->name);
+  put_text(event->conversation_id, from->conversation);
+  put_text(event->previous_customer_id, from->previous);
+  put_text(event->new_customer_id, from->next);
+  event->actor_type =
+    is_text(from->actor_type, HUMAN) ? CUSTMEM_ACTOR_HUMAN : CUSTMEM_ACTOR_SYSTEM;
+  put_text(event->actor_id, from->actor_id);
+  put_text(event->reason, from->reason);
+  put_text(event->context, from->context);
+  event->created_at_ms = from->created_at_ms;
 }
 
 static void make_head(int64_t count, const unsigned char hash[HASH_BYTES], custmem_head *head) {
@@ -1587,6 +1570,7 @@ static int create_file(custmem *store, const char *full) {
   file = open(full, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600);
   if (file < 0 || fchmod(file, 0600) != 0) rc = fail_path(store, full);
   if (file >= 0) close(file);
+  if (file >= 0 && rc != CUSTMEM_OK) unlink(full);
   unlock_files();
   return rc;
 }
@@ -1671,20 +1655,49 @@ static int read_beside(
   return rc == SQLITE_OK || rc == SQLITE_IOERR_SHORT_READ ? CUSTMEM_OK : fail_sqlite(store, rc);
 }
 
-/* Whether SQLite's recovery will replace a first page that a power cut has left half written: by
-** nothing, where a journal says that the file was empty; or by the one in the WAL. */
-static int is_recovered(custmem *store, int *recovered) {
-  static const unsigned char journal_magic[] = {0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7};
-  enum { WAL_MAGIC = 0x377f0682, PAGES_BEFORE = 16 };
+/* What a hot journal will do to a first page that a power cut has left half written. */
+enum undoing { NOT_UNDONE, RESTORED, EMPTIED };
+
+static int read_journal(custmem *store, enum undoing *undoing) {
+  static const unsigned char magic[] = {0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7};
+  enum { PAGES_BEFORE = 16 };
   unsigned char bytes[BESIDE_SIZE];
-  sqlite3_filename name = sqlite3_db_filename(store->db, "main");
-  int rc = read_beside(store, sqlite3_filename_wal(name), SQLITE_OPEN_WAL, bytes);
-  *recovered = rc == CUSTMEM_OK && (get_big_endian(bytes) | 1) == (WAL_MAGIC | 1);
-  if (rc != CUSTMEM_OK || *recovered) return rc;
-  rc = read_beside(store, sqlite3_filename_journal(name), SQLITE_OPEN_MAIN_JOURNAL, bytes);
-  *recovered = rc == CUSTMEM_OK && memcmp(bytes, journal_magic, sizeof journal_magic) == 0 &&
-               get_big_endian(bytes + PAGES_BEFORE) == 0;
+  sqlite3_filename name = sqlite3_filename_journal(sqlite3_db_filename(store->db, "main"));
+  int rc = read_beside(store, name, SQLITE_OPEN_MAIN_JOURNAL, bytes);
+  *undoing = NOT_UNDONE;
+  if (rc == CUSTMEM_OK && memcmp(bytes, magic, sizeof magic) == 0)
+    *undoing = get_big_endian(bytes + PAGES_BEFORE) == 0 ? EMPTIED : RESTORED;
   return rc;
+}
+
+/* Whether there is a WAL with something in it. */
+static int read_wal(custmem *store, int *has_wal) {
+  enum { WAL_MAGIC = 0x377f0682 };
+  unsigned char bytes[BESIDE_SIZE];
+  sqlite3_filename name = sqlite3_filename_wal(sqlite3_db_filename(store->db, "main"));
+  int rc = read_beside(store, name, SQLITE_OPEN_WAL, bytes);
+  *has_wal = rc == CUSTMEM_OK && (get_big_endian(bytes) | 1) == (WAL_MAGIC | 1);
+  return rc;
+}
+
+/* A first page that is none is refused, unless SQLite's recovery will replace it. Beside a file without
+** a byte SQLite would not recover a WAL, but delete it. */
+static int peek_beside_torn(custmem *store, int is_empty) {
+  enum undoing undoing = NOT_UNDONE;
+  int has_wal, rc = read_wal(store, &has_wal);
+  if (has_wal && !is_empty) return CUSTMEM_OK;
+  if (rc == CUSTMEM_OK) rc = read_journal(store, &undoing);
+  if (rc == CUSTMEM_OK && undoing == NOT_UNDONE)
+    rc = fail(store, CUSTMEM_NOT_A_DATABASE, "path", "the file is not an SQLite database");
+  return rc;
+}
+
+/* Without custmem's mark it is another application's, unless it is the torn beginning of a file that a
+** journal says was empty. */
+static int peek_beside_unmarked(custmem *store) {
+  enum undoing undoing;
+  int rc = read_journal(store, &undoing);
+  return rc == CUSTMEM_OK && undoing != EMPTIED ? fail_other_application(store) : rc;
 }
 
 /* Looks at the file's first bytes through SQLite's own descriptor (another one, closed, would drop
@@ -1695,25 +1708,29 @@ static int peek(custmem *store, int is_empty) {
   sqlite3_file *file = NULL;
   sqlite3_int64 size = 0;
   uint32_t application, version;
-  int has_tables, recovered;
-  int rc = sqlite3_file_control(store->db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+  int has_tables, has_wal = 0;
+  int rc = is_empty ? read_wal(store, &has_wal) : CUSTMEM_OK;
+  if (rc != CUSTMEM_OK) return rc;
+  rc = sqlite3_file_control(store->db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
   if (rc == SQLITE_OK) rc = file->pMethods->xFileSize(file, &size);
-  /* SQLite says that a file of one byte has none. */
-  if (rc == SQLITE_OK && size == 0 && is_empty) return CUSTMEM_OK;
+  /* SQLite says that a file of one byte has none. It would delete a WAL beside it, with all that the
+  ** file has lost. (The WAL was looked for first: whoever makes the store now makes it last.) */
+  if (rc == SQLITE_OK && size == 0 && is_empty)
+    return !has_wal ? CUSTMEM_OK
+                    : fail(
+                        store, CUSTMEM_NOT_A_DATABASE, "path",
+                        "the file is empty, and its -wal is not: the file was cut off"
+                      );
   if (rc == SQLITE_OK) rc = file->pMethods->xRead(file, header, HEADER_SIZE, 0);
   if (rc != SQLITE_OK && rc != SQLITE_IOERR_SHORT_READ) return fail_sqlite(store, rc);
-  if (rc == SQLITE_IOERR_SHORT_READ || memcmp(header, "SQLite format 3", 16) != 0) {
-    rc = is_recovered(store, &recovered);
-    if (rc == CUSTMEM_OK && !recovered)
-      rc = fail(store, CUSTMEM_NOT_A_DATABASE, "path", "the file is not an SQLite database");
-    return rc;
-  }
+  if (rc == SQLITE_IOERR_SHORT_READ || memcmp(header, "SQLite format 3", 16) != 0)
+    return peek_beside_torn(store, size == 0);
   application = get_big_endian(header + 68);
   version = get_big_endian(header + 60);
   /* The first page is a leaf (13), or more, with a number of cells: one for each object. */
   has_tables = header[100] != 13 || header[103] != 0 || header[104] != 0;
   if (application == 0 && version == 0 && !has_tables) return CUSTMEM_OK;
-  if (application != APPLICATION_ID) return fail_other_application(store);
+  if (application != APPLICATION_ID) return peek_beside_unmarked(store);
   if (version > SCHEMA_VERSION) return fail_newer(store, version);
   if (get_big_endian(header + 56) != 1)
     return fail(store, CUSTMEM_SCHEMA, "path", "the store is not encoded in UTF-8");
@@ -1999,7 +2016,7 @@ static int use_wal(custmem *store, enum place place) {
   if (place == MEMORY || store->read_only) return CUSTMEM_OK;
   sqlite3_busy_timeout(store->db, 0);
   rc = ask_for_wal(store, &is_wal);
-  for (waited_ms = 0; rc == SQLITE_BUSY && waited_ms < store->busy_timeout_ms;) {
+  for (waited_ms = 0; (rc & 0xff) == SQLITE_BUSY && waited_ms < store->busy_timeout_ms;) {
     waited_ms += sqlite3_sleep(PAUSE_MS);
     rc = ask_for_wal(store, &is_wal);
   }
@@ -2008,9 +2025,7 @@ static int use_wal(custmem *store, enum place place) {
   if (!is_wal) return fail(store, CUSTMEM_IO, "path", "the file system does not support WAL");
   /* The first read makes the WAL's index, for which there must be room: now, so that reads go on when
   ** the disk is full later. */
-  rc = begin_read(store);
-  end_read(store);
-  return rc;
+  return read_store(store, &store->info);
 }
 
 /* The connection's last word: whatever a damaged file made SQLite compile, it does no more than
@@ -2941,7 +2956,7 @@ int custmem_customer_create(
 ) {
   custmem_customer row;
   char key[CUSTMEM_IDENTIFIER_MAX + 1];
-  customer_asked asked;
+  customer_asked asked = {NO_TEXT, NO_TEXT, NO_TEXT};
   text actor_id, checked_display;
   int found = 0, rc;
   memset(&row, 0, sizeof row);
@@ -3038,7 +3053,7 @@ int custmem_customer_find(
   custmem_customer *customer
 ) {
   char key[CUSTMEM_IDENTIFIER_MAX + 1];
-  customer_asked asked;
+  customer_asked asked = {NO_TEXT, NO_TEXT, NO_TEXT};
   int found = 0, rc;
   if (customer != NULL) memset(customer, 0, sizeof *customer);
   rc = enter(store);
@@ -3297,7 +3312,15 @@ static int take_found(custmem *store, sqlite3_stmt *stmt, resolving *asked, int3
   custmem_resolution *resolution = &asked->resolutions[row];
   int rc, found = sqlite3_column_int(stmt, 1);
   row_reader reader = read_row(stmt);
+  text conversation;
   reader.column = 2;
+  conversation = read_view(&reader, LINE, CUSTMEM_ID_MAX);
+  need_text(&reader, asked->queries[row].conversation_id, conversation);
+  rc = row_code(store, &reader, "a link in another's place");
+  if (rc != CUSTMEM_OK) {
+    fail_row(store, asked, row, rc);
+    return 1;
+  }
   if (found == FOUND_UNLINKED) return 0;
   if (found == FOUND_OTHERS) {
     resolution->why = CUSTMEM_WHY_OTHER_INSTRUCTOR;
@@ -3327,10 +3350,13 @@ static int resolve_batch(custmem *store, resolving *asked, int32_t first, int32_
   for (i = 0; rc == CUSTMEM_OK && i < size; i++)
     rc = bind_query(store, stmt, 2 + i * QUERY_PARAMETERS, asked, first + i);
   while (rc == CUSTMEM_OK && row) {
+    int number;
     rc = step(store, stmt, &row);
     if (rc != CUSTMEM_OK || !row) break;
-    last = sqlite3_column_int(stmt, 0);
-    row = last < size && !(take_found(store, stmt, asked, first + last) && last == size - 1);
+    number = sqlite3_column_int(stmt, 0);
+    if (number >= size) break; /* a place of the batch that was not bound */
+    last = number;
+    if (take_found(store, stmt, asked, first + last)) row = last < size - 1;
   }
   *next = first + size;
   if (rc != CUSTMEM_OK) {
@@ -3612,61 +3638,47 @@ static const char *event_name(int has_previous, int has_new) {
   return has_new ? "conversation.customer_relinked" : "conversation.customer_unlinked";
 }
 
-static void put_text(char *field, text value) {
-  if (value.bytes != NULL) memcpy(field, value.bytes, (size_t)value.size);
-  field[value.size] = '\0';
-}
-
-/* The event of a change, as it will be stored, told and hashed. */
-static int make_event(custmem *store, const change *asked, int64_t seq, custmem_event *event) {
-  memset(event, 0, sizeof *event);
-  put_text(event->instructor_id, asked->instructor);
+/* The event of a change, as it will be stored and hashed: the texts are the change's. */
+static int make_event(custmem *store, const change *asked, int64_t seq, event_fields *event) {
+  event->instructor = asked->instructor;
   event->seq = seq;
-  strcpy(event->event_name, event_name(asked->verb != LINK, asked->verb != UNLINK));
-  put_text(event->conversation_id, asked->conversation);
-  put_text(event->previous_customer_id, asked->current);
-  put_text(event->new_customer_id, asked->next);
-  event->actor_type = CUSTMEM_ACTOR_HUMAN;
-  put_text(event->actor_id, asked->actor_id);
-  put_text(event->reason, asked->reason);
-  put_text(event->context, asked->context);
+  event->name = text_of(event_name(asked->verb != LINK, asked->verb != UNLINK));
+  event->conversation = asked->conversation;
+  event->previous = asked->current;
+  event->next = asked->next;
+  event->actor_type = text_of(HUMAN);
+  event->actor_id = asked->actor_id;
+  event->reason = asked->reason;
+  event->context = asked->context;
   return take_now(store, &event->created_at_ms);
 }
 
 /* Inserts the event, chained to `hash`, which becomes its own. */
 static int insert_event(
   custmem *store,
-  const change *asked,
-  custmem_event *event,
+  const event_fields *event,
   unsigned char hash[HASH_BYTES]
 ) {
   sqlite3_stmt *stmt;
-  text name = text_of(event->event_name);
-  text actor_type = text_of(actor_type_name(event->actor_type));
   int rc;
   hash_of_event(event, hash);
-  to_hex(hash, HASH_BYTES, event->hash);
   rc = statement(
     store, INSERT_EVENT, &stmt,
     "titttttttt"
     "ih",
-    asked->instructor, event->seq, name, asked->conversation, asked->current, asked->next,
-    actor_type, asked->actor_id, asked->reason, asked->context, event->created_at_ms, hash
+    event->instructor, event->seq, event->name, event->conversation, event->previous,
+    event->next, event->actor_type, event->actor_id, event->reason, event->context,
+    event->created_at_ms, hash
   );
   return rc == CUSTMEM_OK ? step_done(store, stmt) : rc;
 }
 
 /* Makes the link what the event says. */
-static int write_link(
-  custmem *store,
-  const change *asked,
-  const link_row *link,
-  const custmem_event *event
-) {
+static int write_link(custmem *store, const link_row *link, const event_fields *event) {
   sqlite3_stmt *stmt;
   int rc = statement(
-    store, link->exists ? UPDATE_LINK : INSERT_LINK, &stmt, "tttii", asked->instructor,
-    asked->conversation, asked->next, event->seq, event->created_at_ms
+    store, link->exists ? UPDATE_LINK : INSERT_LINK, &stmt, "tttii", event->instructor,
+    event->conversation, event->next, event->seq, event->created_at_ms
   );
   return rc == CUSTMEM_OK ? step_done(store, stmt) : rc;
 }
@@ -3676,9 +3688,9 @@ static int make_change(
   custmem *store,
   const change *asked,
   link_row *link,
-  custmem_event *event
+  event_fields *event,
+  unsigned char hash[HASH_BYTES]
 ) {
-  unsigned char hash[HASH_BYTES];
   int64_t seq;
   int rc = read_link(store, asked, link);
   if (rc == CUSTMEM_OK) rc = judge(store, asked, link);
@@ -3686,26 +3698,39 @@ static int make_change(
     rc = has_customer(store, next_name(asked->verb), asked->instructor, asked->next);
   if (rc == CUSTMEM_OK) rc = read_chain_end(store, asked->instructor, &seq, hash);
   if (rc == CUSTMEM_OK) rc = make_event(store, asked, seq + 1, event);
-  if (rc == CUSTMEM_OK) rc = insert_event(store, asked, event, hash);
-  if (rc == CUSTMEM_OK) rc = write_link(store, asked, link, event);
+  if (rc == CUSTMEM_OK) rc = insert_event(store, event, hash);
+  if (rc == CUSTMEM_OK) rc = write_link(store, link, event);
   return rc;
 }
 
-static int commit_change(custmem *store, const change *asked, custmem_written *written) {
+/* Tells the listener of an event that was committed. */
+static void tell_event(custmem *store, const event_fields *committed, const char *hash) {
   custmem_event event;
   custmem_notice notice = {&event, NULL, 0};
+  if (store->listener == NULL) return;
+  memset(&event, 0, sizeof event);
+  put_event(committed, &event);
+  strcpy(event.hash, hash);
+  tell(store, &notice);
+}
+
+static int commit_change(custmem *store, const change *asked, custmem_written *written) {
+  unsigned char hash[HASH_BYTES];
+  custmem_head head;
+  event_fields event;
   link_row link;
   int rc = begin_write(store);
   if (rc != CUSTMEM_OK) return rc;
-  rc = end_write(store, make_change(store, asked, &link, &event));
+  rc = end_write(store, make_change(store, asked, &link, &event, hash));
   if (rc == CUSTMEM_OK) {
+    make_head(event.seq, hash, &head);
     if (written != NULL) {
-      put_text(written->current_customer_id, asked->next);
-      written->seq = written->head.count = event.seq;
+      put_text(written->current_customer_id, event.next);
+      written->seq = event.seq;
       written->created_at_ms = event.created_at_ms;
-      strcpy(written->head.hash, event.hash);
+      written->head = head;
     }
-    tell(store, &notice);
+    tell_event(store, &event, head.hash);
   } else if (written != NULL && link.is_ours) {
     strcpy(written->current_customer_id, link.customer_id);
   }
@@ -3835,31 +3860,28 @@ typedef struct events_asked {
   int64_t after_seq;
 } events_asked;
 
-/* Reads an event strictly; `hash` gets what the file says. */
+/* Reads an event strictly, where it stands in its row; `hash` gets what the file says. */
 static int read_event(
   custmem *store,
   sqlite3_stmt *stmt,
-  custmem_event *event,
+  event_fields *event,
   unsigned char hash[HASH_BYTES]
 ) {
-  char actor_type[sizeof "system"];
   row_reader row = read_row(stmt);
-  read_text(&row, event->instructor_id, sizeof event->instructor_id);
+  event->instructor = read_value(&row, LINE, CUSTMEM_ID_MAX);
   event->seq = read_int(&row);
-  read_text(&row, event->event_name, sizeof event->event_name);
-  read_text(&row, event->conversation_id, sizeof event->conversation_id);
-  read_nullable_text(&row, event->previous_customer_id, sizeof event->previous_customer_id);
-  read_nullable_text(&row, event->new_customer_id, sizeof event->new_customer_id);
-  read_text(&row, actor_type, sizeof actor_type);
-  read_nullable_text(&row, event->actor_id, sizeof event->actor_id);
-  read_nullable_prose(&row, event->reason, sizeof event->reason);
-  need_value(&row, event->reason);
-  read_nullable_prose(&row, event->context, sizeof event->context);
+  event->name = read_value(&row, LINE, CUSTMEM_EVENT_NAME_MAX);
+  event->conversation = read_value(&row, LINE, CUSTMEM_ID_MAX);
+  event->previous = read_view(&row, LINE, CUSTMEM_UUID_SIZE);
+  event->next = read_view(&row, LINE, CUSTMEM_UUID_SIZE);
+  event->actor_type = read_value(&row, ANY, CUSTMEM_ID_MAX);
+  event->actor_id = read_view(&row, LINE, CUSTMEM_ID_MAX);
+  event->reason = read_value(&row, PROSE, CUSTMEM_REASON_MAX);
+  event->context = read_view(&row, PROSE, CUSTMEM_CONTEXT_MAX);
   event->created_at_ms = read_int(&row);
   read_hash(&row, hash);
-  event->actor_type =
-    strcmp(actor_type, "human") == 0 ? CUSTMEM_ACTOR_HUMAN : CUSTMEM_ACTOR_SYSTEM;
-  if (strcmp(actor_type, actor_type_name(event->actor_type)) != 0) row.code = CUSTMEM_CORRUPT;
+  if (!is_text(event->actor_type, HUMAN) && !is_text(event->actor_type, SYSTEM))
+    row.code = CUSTMEM_CORRUPT;
   return row_code(store, &row, "an audit event");
 }
 
@@ -3871,11 +3893,13 @@ static int read_next_event(
   int64_t after_seq,
   custmem_event *event
 ) {
-  unsigned char hash[HASH_BYTES] = {0};
+  unsigned char hash[HASH_BYTES];
+  event_fields fields;
   row_reader row = read_row(stmt);
-  int rc = read_event(store, stmt, event, hash);
-  to_hex(hash, HASH_BYTES, event->hash);
+  int rc = read_event(store, stmt, &fields, hash);
   if (rc != CUSTMEM_OK) return rc;
+  put_event(&fields, event);
+  to_hex(hash, HASH_BYTES, event->hash);
   need_text(&row, event->instructor_id, asked->instructor);
   need_text(&row, event->conversation_id, asked->conversation);
   if (event->seq <= after_seq) row.code = CUSTMEM_CORRUPT;
@@ -3976,9 +4000,9 @@ typedef struct row_sum {
 
 /* What of an event the links depend on. */
 typedef struct link_event {
-  char conversation_id[CUSTMEM_ID_MAX + 1];
-  char previous_customer_id[CUSTMEM_UUID_SIZE + 1];
-  char new_customer_id[CUSTMEM_UUID_SIZE + 1];
+  text conversation;
+  text previous;
+  text next;
   int64_t seq;
   int64_t created_at_ms;
 } link_event;
@@ -3996,7 +4020,8 @@ static void sip_round(uint64_t v[4]) {
   v[2] = rotate_left(v[2], 32);
 }
 
-/* SipHash-1-3 of whole words. Its padding, which tells sizes apart, is the caller's. */
+/* SipHash-1-3 of whole words; its padding, which tells sizes apart, is the caller's. The three rounds
+** at its end are those of three words that are zero. */
 static uint64_t sip_hash(const uint64_t key[2], const uint64_t *words, size_t count) {
   uint64_t v[4];
   size_t i;
@@ -4004,29 +4029,28 @@ static uint64_t sip_hash(const uint64_t key[2], const uint64_t *words, size_t co
   v[1] = key[1] ^ UINT64_C(0x646f72616e646f6d);
   v[2] = key[0] ^ UINT64_C(0x6c7967656e657261);
   v[3] = key[1] ^ UINT64_C(0x7465646279746573);
-  for (i = 0; i < count; i++) {
-    v[3] ^= words[i];
+  for (i = 0; i < count + 3; i++) {
+    uint64_t word = i < count ? words[i] : 0;
+    if (i == count) v[2] ^= 0xff;
+    v[3] ^= word;
     sip_round(v);
-    v[0] ^= words[i];
+    v[0] ^= word;
   }
-  v[2] ^= 0xff;
-  sip_round(v), sip_round(v), sip_round(v);
   return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
-/* The texts one after another, each with its NUL, in as many words as they take; then the numbers,
-** and how many bytes the texts are. */
+/* The texts one after another, each with a NUL, in as many words as they take; then the numbers, and
+** how many bytes the texts are. */
 static void add_row(row_sum *sum, const link_event *event) {
-  uint64_t words[(sizeof event->conversation_id + 2 * sizeof event->new_customer_id) / 8 + 4];
-  const char *const texts[] = {
-    event->conversation_id, event->previous_customer_id, event->new_customer_id};
+  uint64_t words[(CUSTMEM_ID_MAX + 1 + 2 * (CUSTMEM_UUID_SIZE + 1)) / 8 + 4];
   char *bytes = (char *)words;
-  size_t size = 0, count, i;
-  for (i = 0; i < COUNT_OF(texts); i++) {
-    size_t text_size = strlen(texts[i]) + 1;
-    memcpy(bytes + size, texts[i], text_size);
-    size += text_size;
-  }
+  size_t size = 0, count;
+  put_text(bytes, event->conversation);
+  size += (size_t)event->conversation.size + 1;
+  put_text(bytes + size, event->previous);
+  size += (size_t)event->previous.size + 1;
+  put_text(bytes + size, event->next);
+  size += (size_t)event->next.size + 1;
   count = (size + 7) / 8;
   memset(bytes + size, 0, 8 * count - size);
   words[count++] = (uint64_t)event->seq;
@@ -4065,6 +4089,7 @@ static int report_damage(custmem *store, custmem_report *report, const char *ins
 
 /* A chain being walked: where it stands, and what the rows of the table add up to. */
 typedef struct chain {
+  text instructor;
   const char *instructor_id;
   int64_t seq;
   unsigned char hash[HASH_BYTES];
@@ -4073,22 +4098,33 @@ typedef struct chain {
 
 /* Whether a write could have made this event, whatever its hash says. Its texts were checked as they
 ** were read. */
-static int is_sound(const custmem_event *event) {
-  int has_previous = event->previous_customer_id[0] != '\0';
-  int has_new = event->new_customer_id[0] != '\0';
-  return strcmp(event->event_name, event_name(has_previous, has_new)) == 0 &&
-         strcmp(event->previous_customer_id, event->new_customer_id) != 0 &&
-         (event->actor_type != CUSTMEM_ACTOR_HUMAN || event->actor_id[0] != '\0') &&
+static int is_sound(const event_fields *event) {
+  int has_previous = event->previous.size > 0, has_next = event->next.size > 0;
+  return is_text(event->name, event_name(has_previous, has_next)) &&
+         !are_equal(event->previous, event->next) &&
+         (!is_text(event->actor_type, HUMAN) || event->actor_id.size > 0) &&
          event->created_at_ms >= 0 && event->created_at_ms < CLOCK_LIMIT;
 }
 
-/* What the links depend on in an event. */
-static void take_link_event(const custmem_event *event, link_event *row) {
-  strcpy(row->conversation_id, event->conversation_id);
-  strcpy(row->previous_customer_id, event->previous_customer_id);
-  strcpy(row->new_customer_id, event->new_customer_id);
-  row->seq = event->seq;
-  row->created_at_ms = event->created_at_ms;
+/* Judges an event by the chain before it, which it becomes a part of. Returns a fault and what to say
+** of it. */
+static int judge_event(
+  chain *walked,
+  const event_fields *event,
+  const unsigned char stored[HASH_BYTES],
+  const char **detail
+) {
+  if (event->seq != walked->seq) {
+    *detail = "an audit event is missing";
+    return CUSTMEM_FAULT_SEQUENCE;
+  }
+  hash_of_event(event, walked->hash);
+  if (memcmp(walked->hash, stored, HASH_BYTES) != 0) {
+    *detail = "an audit event is not the one that was written";
+    return CUSTMEM_FAULT_HASH;
+  }
+  *detail = "an audit event says what no write makes";
+  return is_sound(event) ? CUSTMEM_FAULT_NONE : CUSTMEM_FAULT_FIELD;
 }
 
 /* One event against the chain before it. */
@@ -4098,37 +4134,28 @@ static int verify_event(
   chain *walked,
   custmem_report *report
 ) {
-  custmem_event event;
+  event_fields event;
   link_event row;
   unsigned char stored[HASH_BYTES];
-  const char *detail = NULL;
-  int fault = CUSTMEM_FAULT_NONE, rc = read_event(store, stmt, &event, stored);
+  char conversation_id[CUSTMEM_ID_MAX + 1] = "";
+  const char *detail = "an audit event cannot be read";
+  int fault = CUSTMEM_FAULT_FIELD, rc = read_event(store, stmt, &event, stored);
   if (rc != CUSTMEM_OK && rc != CUSTMEM_CORRUPT) return rc;
   walked->seq++;
-  if (rc == CUSTMEM_CORRUPT) {
-    fault = CUSTMEM_FAULT_FIELD;
-    detail = "an audit event cannot be read";
-    event.conversation_id[0] = '\0';
-  } else if (event.seq != walked->seq) {
-    fault = CUSTMEM_FAULT_SEQUENCE;
-    detail = "an audit event is missing";
-    event.conversation_id[0] = '\0';
-  } else {
-    hash_of_event(&event, walked->hash);
-    if (memcmp(walked->hash, stored, HASH_BYTES) != 0) {
-      fault = CUSTMEM_FAULT_HASH;
-      detail = "an audit event is not the one that was written";
-    } else if (!is_sound(&event)) {
-      fault = CUSTMEM_FAULT_FIELD;
-      detail = "an audit event says what no write makes";
-    }
-  }
-  if (fault != CUSTMEM_FAULT_NONE)
+  if (rc == CUSTMEM_OK) fault = judge_event(walked, &event, stored, &detail);
+  if (fault != CUSTMEM_FAULT_NONE) {
+    if (rc == CUSTMEM_OK && fault != CUSTMEM_FAULT_SEQUENCE)
+      put_text(conversation_id, event.conversation);
     return report_fault(
-      store, report, fault, walked->instructor_id, walked->seq, event.conversation_id, detail
+      store, report, fault, walked->instructor_id, walked->seq, conversation_id, detail
     );
+  }
   report->events++;
-  take_link_event(&event, &row);
+  row.conversation = event.conversation;
+  row.previous = event.previous;
+  row.next = event.next;
+  row.seq = event.seq;
+  row.created_at_ms = event.created_at_ms;
   add_row(&walked->sum, &row);
   return CUSTMEM_OK;
 }
@@ -4161,96 +4188,186 @@ static int verify_chain(
   return rc;
 }
 
-/* A conversation's last event against the row of its link. */
-typedef struct link_state {
-  int exists;
+/* A conversation whose events are folded in their order, and what they have come to. */
+typedef struct fold {
+  text conversation; /* in conversation_id; of no size before the first */
+  text customer;     /* in customer_id */
+  int64_t seq;
+  int64_t created_at_ms;
+  char conversation_id[CUSTMEM_ID_MAX + 1];
   char customer_id[CUSTMEM_UUID_SIZE + 1];
-  int64_t audit_seq;
-  int64_t updated_at_ms;
-} link_state;
+} fold;
 
-static int verify_last_event(
+static text keep_text(char *field, text value) {
+  text kept = {field, value.size};
+  put_text(field, value);
+  return kept;
+}
+
+/* Links that are read beside the events, both in the order of their conversations.
+**
+** row         whether the statement stands on a link
+** has_jumped  whether a link was searched for: then there may be some that were not seen
+** from        the conversation that was last searched for
+*/
+typedef struct link_walk {
+  sqlite3_stmt *stmt;
+  int row;
+  int has_jumped;
+  char from[CUSTMEM_ID_MAX + 1];
+} link_walk;
+
+/* Whether the walk stands on the link of the instructor's conversation. If not, what it stands on is
+** no concern of ours, as damaged as it may be. */
+static int is_at_link(
   custmem *store,
-  const char *instructor_id,
-  const link_event *last,
-  const link_state *link,
+  const link_walk *links,
+  text instructor,
+  text conversation,
+  int *is_there
+) {
+  row_reader row = read_row(links->stmt);
+  *is_there = links->row && are_equal(read_view(&row, LINE, CUSTMEM_ID_MAX), conversation) &&
+              are_equal(read_view(&row, LINE, CUSTMEM_ID_MAX), instructor);
+  if (row.code == CUSTMEM_OK || sqlite3_errcode(store->db) != SQLITE_NOMEM) return CUSTMEM_OK;
+  return fail_sqlite(store, SQLITE_NOMEM);
+}
+
+/* Starts the walk at a conversation. */
+static int walk_links_from(custmem *store, link_walk *links, text conversation) {
+  int rc;
+  release(links->stmt);
+  rc = statement(
+    store, SELECT_LINKS_FROM, &links->stmt, "t", keep_text(links->from, conversation)
+  );
+  return rc == CUSTMEM_OK ? step(store, links->stmt, &links->row) : rc;
+}
+
+/* Moves to a conversation's link. In a store of one instructor it is the next row; where it once was
+** not, others' links lie between, and each is searched for. */
+static int move_to_link(
+  custmem *store,
+  link_walk *links,
+  text instructor,
+  text conversation,
+  int *is_there
+) {
+  int rc = CUSTMEM_OK;
+  *is_there = 0;
+  if (!links->has_jumped) {
+    if (links->stmt == NULL)
+      rc = walk_links_from(store, links, FROM_START);
+    else if (links->row)
+      rc = step(store, links->stmt, &links->row);
+    if (rc == CUSTMEM_OK) rc = is_at_link(store, links, instructor, conversation, is_there);
+    if (rc != CUSTMEM_OK || *is_there) return rc;
+  }
+  links->has_jumped = 1;
+  rc = walk_links_from(store, links, conversation);
+  return rc == CUSTMEM_OK ? is_at_link(store, links, instructor, conversation, is_there) : rc;
+}
+
+/* Compares what a conversation's events come to with its link. */
+static int verify_fold(
+  custmem *store,
+  const chain *walked,
+  const fold *folded,
+  link_walk *links,
   custmem_report *report
 ) {
-  if (
-    !link->exists || link->audit_seq != last->seq || link->updated_at_ms != last->created_at_ms ||
-    strcmp(link->customer_id, last->new_customer_id) != 0
-  )
+  int is_there, is_so = 0;
+  int rc = move_to_link(store, links, walked->instructor, folded->conversation, &is_there);
+  if (rc == CUSTMEM_OK && is_there) {
+    row_reader row = read_row(links->stmt);
+    row.column = 2;
+    is_so = read_int(&row) == folded->seq;
+    is_so &= are_equal(read_view(&row, LINE, CUSTMEM_UUID_SIZE), folded->customer);
+    is_so &= read_int(&row) == folded->created_at_ms;
+    rc = row_code(store, &row, "a link");
+  }
+  if (rc != CUSTMEM_OK) return rc;
+  if (!is_so)
     return report_fault(
-      store, report, CUSTMEM_FAULT_LINK, instructor_id, last->seq, last->conversation_id,
-      "a conversation is not linked as its last audit event says"
+      store, report, CUSTMEM_FAULT_LINK, walked->instructor_id, folded->seq,
+      folded->conversation_id, "a conversation is not linked as its last audit event says"
     );
   report->links++;
   return CUSTMEM_OK;
 }
 
-/* A row of VERIFY_LINKS. */
-static int read_link_event(
-  custmem *store,
-  sqlite3_stmt *stmt,
-  link_event *event,
-  link_state *link
-) {
+/* A row of VERIFY_EVENTS: the sum compares its texts with those that were read from the table. */
+static int read_link_event(custmem *store, sqlite3_stmt *stmt, link_event *event) {
   row_reader row = read_row(stmt);
-  read_text(&row, event->conversation_id, sizeof event->conversation_id);
+  event->conversation = read_value(&row, LINE, CUSTMEM_ID_MAX);
   event->seq = read_int(&row);
-  read_nullable_text(&row, event->previous_customer_id, sizeof event->previous_customer_id);
-  read_nullable_text(&row, event->new_customer_id, sizeof event->new_customer_id);
+  event->previous = read_view(&row, ANY, CUSTMEM_UUID_SIZE);
+  event->next = read_view(&row, ANY, CUSTMEM_UUID_SIZE);
   event->created_at_ms = read_int(&row);
-  link->exists = sqlite3_column_type(stmt, row.column) != SQLITE_NULL;
-  link->customer_id[0] = '\0';
-  if (link->exists) {
-    link->audit_seq = read_int(&row);
-    read_nullable_text(&row, link->customer_id, sizeof link->customer_id);
-    link->updated_at_ms = read_int(&row);
+  return row_code(store, &row, "an audit event");
+}
+
+/* Adds an event to its conversation's fold, or begins the next conversation's, when that of the one
+** before has been compared with its link. */
+static int fold_event(
+  custmem *store,
+  const chain *walked,
+  const link_event *event,
+  fold *folded,
+  link_walk *links,
+  custmem_report *report
+) {
+  int rc = CUSTMEM_OK;
+  if (!are_equal(event->conversation, folded->conversation)) {
+    if (folded->conversation.size > 0) rc = verify_fold(store, walked, folded, links, report);
+    if (rc != CUSTMEM_OK) return rc;
+    folded->conversation = keep_text(folded->conversation_id, event->conversation);
+    folded->customer = NO_TEXT;
   }
-  return row_code(store, &row, "a link");
+  if (!are_equal(event->previous, folded->customer))
+    return report_fault(
+      store, report, CUSTMEM_FAULT_PREVIOUS, walked->instructor_id, event->seq,
+      folded->conversation_id, "an audit event's previous customer is not the one before it"
+    );
+  folded->customer = keep_text(folded->customer_id, event->next);
+  folded->seq = event->seq;
+  folded->created_at_ms = event->created_at_ms;
+  return CUSTMEM_OK;
 }
 
 /* Folds each conversation's events in their order, and compares what comes out with its link. The
-** order comes from an index: `sum` proves that it holds the events that the chain was walked over. */
+** order comes from an index: the sum proves that it holds the events that the chain was walked over.
+** *is_complete is set if there is no other link. */
 static int verify_links(
   custmem *store,
   text instructor,
   const chain *walked,
+  int *is_complete,
   custmem_report *report
 ) {
   sqlite3_stmt *stmt;
-  link_event event, last;
-  link_state link, last_link;
+  link_event event;
+  fold folded = {NO_TEXT, NO_TEXT, 0, 0, "", ""};
+  link_walk links = {NULL, 0, 0, ""};
   row_sum sum = walked->sum;
-  const char *instructor_id = walked->instructor_id;
-  int row = 1, rc = statement(store, VERIFY_LINKS, &stmt, "t", instructor);
+  int row = 1, rc = statement(store, VERIFY_EVENTS, &stmt, "t", instructor);
   sum.sum = 0;
-  last.conversation_id[0] = '\0';
   while (rc == CUSTMEM_OK && row) {
     rc = step(store, stmt, &row);
-    if (rc == CUSTMEM_OK && row) rc = read_link_event(store, stmt, &event, &link);
-    if (rc != CUSTMEM_OK) break;
-    if (!row || strcmp(event.conversation_id, last.conversation_id) != 0) {
-      if (last.conversation_id[0] != '\0')
-        rc = verify_last_event(store, instructor_id, &last, &last_link, report);
-      last.new_customer_id[0] = '\0';
-    }
-    if (rc == CUSTMEM_OK && row) {
-      if (strcmp(event.previous_customer_id, last.new_customer_id) != 0)
-        rc = report_fault(
-          store, report, CUSTMEM_FAULT_PREVIOUS, instructor_id, event.seq,
-          event.conversation_id, "an audit event's previous customer is not the one before it"
-        );
-      add_row(&sum, &event);
-      last = event;
-      last_link = link;
-    }
+    if (rc != CUSTMEM_OK || !row) break;
+    rc = read_link_event(store, stmt, &event);
+    if (rc == CUSTMEM_OK) rc = fold_event(store, walked, &event, &folded, &links, report);
+    if (rc == CUSTMEM_OK) add_row(&sum, &event);
   }
   release(stmt);
+  if (rc == CUSTMEM_OK && folded.conversation.size > 0)
+    rc = verify_fold(store, walked, &folded, &links, report);
+  if (rc == CUSTMEM_OK && links.row && !links.has_jumped)
+    rc = step(store, links.stmt, &links.row);
+  *is_complete = links.stmt != NULL && !links.row && !links.has_jumped;
+  release(links.stmt);
   if (rc == CUSTMEM_OK && sum.sum != walked->sum.sum)
     rc = report_fault(
-      store, report, CUSTMEM_FAULT_DATABASE, instructor_id, 0, "",
+      store, report, CUSTMEM_FAULT_DATABASE, walked->instructor_id, 0, "",
       "the index audit_events_conversation does not hold what its table holds"
     );
   return rc;
@@ -4299,13 +4416,14 @@ static int walk_instructor(
 ) {
   chain walked;
   int64_t links_before = report->links;
-  int differs = 0, rc;
+  int differs = 0, is_complete, rc;
+  walked.instructor = instructor;
   walked.instructor_id = instructor_id;
   walked.sum.sum = 0;
   sqlite3_randomness((int)sizeof walked.sum.key, walked.sum.key);
   rc = verify_chain(store, instructor, anchor, &walked, &differs, report);
-  if (rc == CUSTMEM_OK) rc = verify_links(store, instructor, &walked, report);
-  if (rc == CUSTMEM_OK)
+  if (rc == CUSTMEM_OK) rc = verify_links(store, instructor, &walked, &is_complete, report);
+  if (rc == CUSTMEM_OK && !is_complete)
     rc =
       verify_link_count(store, instructor, report->links - links_before, instructor_id, report);
   if (rc != CUSTMEM_OK) return rc;
@@ -4527,8 +4645,7 @@ static int copy_pages(custmem *store, sqlite3 *target) {
     rc = sqlite3_backup_step(backup, BACKUP_PAGES);
     if (rc == SQLITE_OK && sqlite3_is_interrupted(store->db)) rc = SQLITE_INTERRUPT;
   }
-  if (backup != NULL && sqlite3_backup_finish(backup) != SQLITE_OK && rc == SQLITE_DONE)
-    rc = sqlite3_errcode(target);
+  sqlite3_backup_finish(backup);
   return rc;
 }
 

@@ -4,15 +4,15 @@
 -- Roll the migration back: sed -n 's/^--rollback //p' schema.sql | sqlite3 -bail store.db
 --   (it removes every customer, link and audit event: back the store up first)
 --
--- custmem.c carries this text, a paragraph (up to an empty line) to a string, and refuses a
--- file whose tables, indexes and triggers are not these to the letter. So a change here is a
--- new schema version, with its own migration.
+-- custmem.c carries these statements, a paragraph (up to an empty line) to a string, and refuses
+-- a file whose tables, indexes and triggers are not these to the letter, comments inside of them
+-- included. So a change there is a new schema version, with its own migration.
 --
 -- Times are Unix milliseconds, UTC. Sizes are bytes of UTF-8. Ids of instructors and
 -- conversations are the host's; ids of customers are UUIDv7, made by custmem.
 --
 -- Every table is WITHOUT ROWID: its key is its order on disk, and an index carries the key
--- with it, so that the index alone can answer.
+-- with it, so that one look in the index finds the row.
 
 BEGIN IMMEDIATE;
 
@@ -58,8 +58,9 @@ CREATE TABLE customers (
 
 -- One customer for each instructor, channel and normalized identifier. Led by the column that
 -- differs most: a lookup compares one column where leading with the instructor compares three.
--- It ends in the customer's id, which is all that a resolution asks for. An inline UNIQUE would
--- guarantee the same but is not used as a covering index on a WITHOUT ROWID table.
+-- It ends in the customer's id, by which the row itself is then asked: an index only finds. An
+-- inline UNIQUE would guarantee the same, but is not used as a covering index on a WITHOUT ROWID
+-- table, and the row would be looked for twice.
 CREATE UNIQUE INDEX customers_identity
   ON customers (normalized_identifier, channel, instructor_id);
 

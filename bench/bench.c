@@ -11,6 +11,7 @@
 **     --effort X        X times as many rounds
 **     --json FILE, --svg FILE, --tsv FILE, --readme FILE   where the report goes
 **     --object FILE     custmem.o compiled with -Os, to be measured
+**     --bare-object FILE  the same, without tables for unwinding the stack
 **     --count           one round of each, for a tool that counts instructions in timed_run
 **     --splice FILE MARK   puts the standard input between the marks of a file, and ends
 **
@@ -568,27 +569,27 @@ static void bench_heap(int64_t customers) {
   close_writers(&links);
 }
 
-/* What `size` says of the object that was compiled with -Os: code and constants. */
-static void bench_text(const char *object) {
+/* What `size` says of an object: code and constants, and the tables for unwinding if it has them. */
+static void bench_text(const char *object, const char *what, const char *how) {
   char command[PATH_SIZE], line[256] = "";
   FILE *size;
-  if (object == NULL || !is_wanted("text of custmem.o at -Os")) return;
+  if (object == NULL || !is_wanted(what)) return;
   snprintf(command, sizeof command, "size '%s'", object);
   size = popen(command, "r");
   while (size != NULL && fgets(line, sizeof line, size) != NULL)
     ;
   if (size == NULL || pclose(size) != 0 || line[0] == '\0') give_up("%s: no answer", command);
-  report_size("text of custmem.o at -Os", strtoll(line, NULL, 10), 64 << 10, "size, -Os");
+  report_size(what, strtoll(line, NULL, 10), 64 << 10, how);
 }
 
 /* ---- The table ----------------------------------------------------------------------------- */
 
 /* smallest, largest   customers of the stores that are resolved in; times ten from one to the next
-** object              custmem.o at -Os, or NULL
+** object, bare_object custmem.o at -Os, with and without tables for unwinding the stack, or NULL
 */
 typedef struct command {
   int64_t smallest, largest;
-  const char *object;
+  const char *object, *bare_object;
   bench_choice choice;
   report_files files;
 } command;
@@ -613,7 +614,11 @@ static void run_all(const command *asked) {
   bench_resolution_growth(asked->largest, 1000);
   bench_link_growth(asked->largest, 1000);
   bench_heap(10000);
-  bench_text(asked->object);
+  bench_text(asked->object, "text of custmem.o at -Os", "size, -Os");
+  bench_text(
+    asked->bare_object, "text of custmem.o at -Os, without tables for unwinding",
+    "size, -Os -fno-asynchronous-unwind-tables"
+  );
   bench_beyond(10000);
   bench_beyond(asked->largest);
   bench_caches(10000);
@@ -637,7 +642,7 @@ static int take_option(command *asked, char **argv) {
   } texts[] = {
     {"--json", &asked->files.json}, {"--svg", &asked->files.svg},
     {"--tsv", &asked->files.tsv},   {"--readme", &asked->files.readme},
-    {"--object", &asked->object},
+    {"--object", &asked->object},   {"--bare-object", &asked->bare_object},
   };
   size_t t;
   if (strcmp(argv[0], "--quick") == 0) return asked->largest = 100000, 1;

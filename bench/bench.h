@@ -218,6 +218,22 @@ const char *schema_text(void);
 void insert_customers(sqlite3 *db, const data_set *set);
 void drop_link_triggers(sqlite3 *db);
 
+/* ---- The floor ---------------------------------------------------------------------------- */
+
+/* A resolution by hand: ?1 instructor, ?2 conversation, ?3 channel, ?4 identifier; customer and step. Its
+** second part runs only if the first gave nothing. What an index or a primary key found is compared
+** with the row itself ("+", and a CAST that keeps SQLite from taking two comparisons for one). */
+#define RESOLVE_BY_HAND                                                                        \
+  "SELECT customer.id, 1 FROM conversation_links AS link JOIN customers AS customer"           \
+  " ON customer.id = link.customer_id AND +customer.id = link.customer_id"                     \
+  " AND +customer.instructor_id = ?1 WHERE link.conversation_id = CAST(?2 AS TEXT)"            \
+  " AND +link.conversation_id = ?2 AND link.instructor_id = ?1"                                \
+  " UNION ALL SELECT customer.id, 2 FROM customers AS same JOIN customers AS customer"         \
+  " ON customer.id = same.id AND +customer.instructor_id = ?1"                                 \
+  " AND +customer.normalized_identifier = ?4 AND +customer.channel = ?3"                       \
+  " WHERE same.normalized_identifier = ?4 AND same.channel = ?3"                               \
+  " AND same.instructor_id = ?1 LIMIT 1"
+
 /* ---- Contenders ---------------------------------------------------------------------------- */
 
 /* One conversation to resolve, and what must come out: the customer, by step 1 if linked, else by

@@ -17,7 +17,7 @@ cd "$(dirname "$0")/.."
 record=
 [ "${1:-}" != --record ] || { record=1; shift; }
 directory=${1:-build/options}
-passes=${2:-9}
+passes=${2:-5}
 CC=${CC:-cc}
 mkdir -p "$directory"
 
@@ -36,6 +36,7 @@ memstatus-0|cc|-O2 -g||-DSQLITE_DEFAULT_MEMSTATUS=0
 expr-depth-0|cc|-O2 -g||-DSQLITE_MAX_EXPR_DEPTH=0
 omit-progress|cc|-O2 -g||-DSQLITE_OMIT_PROGRESS_CALLBACK
 use-alloca|cc|-O2 -g||-DSQLITE_USE_ALLOCA
+mmap|cc|-O2 -g|-DSQLITE_MAX_MMAP_SIZE=0|
 END
 }
 
@@ -51,20 +52,23 @@ options_of() { # what is taken out, what is added
 }
 
 # The objects that all share.
-sources=$(ls bench/*.c | grep -v 'with_lmdb\|with_postgres')
+sources='bench/bench.c bench/beyond.c bench/data.c bench/harness.c bench/report.c bench/sha256.c
+  bench/with_custmem.c bench/with_sqlite.c'
 $CC -O2 -g -std=c11 -c custmem.c -o "$directory/custmem.o"
 
 candidates | while IFS='|' read -r name compiler flags without with; do
   command -v "$compiler" > /dev/null || continue
-  [ -f "$directory/$name.o" ] || {
-    echo "building $name" >&2
-    if [ "$name" = same-again ]; then
-      cp "$directory/present.o" "$directory/$name.o"
-    else
-      # shellcheck disable=SC2046,SC2086
-      nice $compiler $flags $(options_of "$without" "$with") -c sqlite3.c -o "$directory/$name.o"
+  if [ "$name" = same-again ]; then
+    cp "$directory/present.o" "$directory/$name.o"
+  else
+    build="$compiler $flags $(options_of "$without" "$with")"
+    if [ "$build" != "$(cat "$directory/$name.built" 2> /dev/null)" ]; then
+      echo "building $name" >&2
+      # shellcheck disable=SC2086
+      $build -c sqlite3.c -o "$directory/$name.o"
+      printf '%s\n' "$build" > "$directory/$name.built"
     fi
-  }
+  fi
   # shellcheck disable=SC2086
   $CC -O2 -g -std=c11 -I. $sources "$directory/custmem.o" "$directory/$name.o" -lpthread -lm \
     -o "$directory/bench-$name"
@@ -108,7 +112,7 @@ fi
   printf '| candidate | page of 50 | one, shared | one, exclusive | link, memory | open a file | instructions of a page'"'"'s resolution |\n'
   printf '|---|---|---|---|---|---|---|\n'
   awk -F '\t' '
-    FILENAME ~ /counts$/ { count[$1] = $2 / 1000; next }
+    FILENAME ~ /counts$/ { count[$1] = $2 / 500; next }
     FILENAME ~ /names$/ { names[++n] = $1; next }
     { if (!(($2, $3) in least) || $4 < least[$2, $3]) least[$2, $3] = $4
       if (!($3 in seen)) { seen[$3] = 1; rows[++r] = $3 } }

@@ -111,21 +111,29 @@ static const char *spread_text(
 
 /* ---- The terminal -------------------------------------------------------------------------- */
 
-/* The processor's name where Linux says it; else what uname calls the machine. */
-static void find_machine(void) {
-  char line[256] = "";
-  struct utsname about;
-  FILE *file = fopen("/proc/cpuinfo", "r");
+/* The first line of a file of Linux's that begins so; "" where there is none. */
+static void find_line(const char *path, const char *start, char line[256]) {
+  FILE *file = fopen(path, "r");
   int found = 0;
-  uname(&about);
-  while (file != NULL && !found && fgets(line, sizeof line, file) != NULL)
-    found = strncmp(line, "model name", 10) == 0 && strchr(line, ':') != NULL;
+  while (file != NULL && !found && fgets(line, 256, file) != NULL)
+    found = strncmp(line, start, strlen(start)) == 0;
   if (file != NULL) fclose(file);
-  line[strcspn(line, "\n")] = '\0';
+  line[found ? strcspn(line, "\n") : 0] = '\0';
+}
+
+/* The processor's name where Linux says it; else what uname calls the machine. And how many others
+** wanted it as the run began: a load above 1 is noise. */
+static void find_machine(void) {
+  char line[256] = "", load[256] = "";
+  struct utsname about;
+  uname(&about);
+  find_line("/proc/cpuinfo", "model name", line);
+  find_line("/proc/loadavg", "", load);
   snprintf(
-    machine, sizeof machine, "%s, %ld processors, %s %.8s %s",
-    found ? strchr(line, ':') + 2 : "processor", sysconf(_SC_NPROCESSORS_ONLN), about.sysname,
-    about.release, about.machine
+    machine, sizeof machine, "%s, %ld processors, %s %.8s %s, load %.*s as it began",
+    strchr(line, ':') != NULL ? strchr(line, ':') + 2 : "processor",
+    sysconf(_SC_NPROCESSORS_ONLN), about.sysname, about.release, about.machine,
+    (int)strcspn(load, " "), load
   );
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
 **
 ** LMDB: a key-value store in mapped memory, the fastest there is for this. It does the gets that a
-** resolution needs and nothing else: a link by conversation, and then either the customer that it
-** names, by instructor, or a customer by the key (identifier, channel, instructor). Keys begin with
-** what differs most, as SQLite's index here does. Answers are copied out of the map.
+** resolution needs and nothing else: a link by conversation, or a customer's id by the key (identifier,
+** channel, instructor), and then the customer's record by its id, which is compared with what was asked
+** for. Keys begin with what differs most, as SQLite's index here does. Answers are copied out of the map.
 */
 #define _XOPEN_SOURCE 700
 
@@ -16,13 +16,16 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define MAP_SIZE ((size_t)64 << 30) /* of addresses, not of memory */
 #define KEY_SIZE (NAME_SIZE + 2 * ID_SIZE)
+
+/* Of addresses, not of memory: ample room for a customer, and a file's least. */
+#define MAP_SIZE_EACH  2048
+#define MAP_SIZE_LEAST ((size_t)64 << 20)
 
 typedef struct lmdb {
   MDB_env *env;
   MDB_txn *txn; /* read-only, renewed for each use */
-  MDB_dbi links, owners, identities;
+  MDB_dbi links, customers, identities;
 } lmdb;
 
 static void expect_ok(int rc) {
@@ -58,7 +61,7 @@ static void put(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *value) {
 /* The handles outlive the transaction if it is committed. */
 static void open_databases(lmdb *self, MDB_txn *txn, unsigned flags) {
   expect_ok(mdb_dbi_open(txn, "links", flags, &self->links));
-  expect_ok(mdb_dbi_open(txn, "owners", flags, &self->owners));
+  expect_ok(mdb_dbi_open(txn, "customers", flags, &self->customers));
   expect_ok(mdb_dbi_open(txn, "identities", flags, &self->identities));
 }
 
@@ -71,7 +74,10 @@ static void fill(const lmdb *self, const data_set *set, MDB_txn *txn) {
     conversation_id_of(i, conversation_id);
     instructor_id_of(i % set->instructors, instructor_id);
     identifier_of(i, identifier);
-    put(txn, self->owners, pack(&key, id, instructor_id, NULL), pack(&value, "", NULL, NULL));
+    put(
+      txn, self->customers, pack(&key, id, NULL, NULL),
+      pack(&value, identifier, CHANNEL, instructor_id)
+    );
     put(
       txn, self->identities, pack(&key, identifier, CHANNEL, instructor_id),
       pack(&value, id, NULL, NULL)
@@ -96,7 +102,9 @@ static void *open_contender(const data_set *set, enum access access) {
   is_new = mkdir(path, 0700) == 0;
   expect_ok(mdb_env_create(&self->env));
   expect_ok(mdb_env_set_maxdbs(self->env, 3));
-  expect_ok(mdb_env_set_mapsize(self->env, MAP_SIZE));
+  expect_ok(
+    mdb_env_set_mapsize(self->env, MAP_SIZE_LEAST + (size_t)set->customers * MAP_SIZE_EACH)
+  );
   expect_ok(mdb_env_open(self->env, path, MDB_NOSYNC, 0600));
   expect_ok(mdb_txn_begin(self->env, NULL, is_new ? 0 : MDB_RDONLY, &txn));
   open_databases(self, txn, is_new ? MDB_CREATE : 0);
@@ -132,25 +140,47 @@ static void pack_identity(packed *to, const inbox_page *page, const lookup *look
   to->val.mv_size = identifier_size + sizeof CHANNEL + (size_t)page->instructor_size + 1;
 }
 
-/* A link's value is the customer's id and the instructor's: just the key of `owners`. */
+/* Whether the record of the customer with the id is of the instructor and, if there is one, the key. */
+static int is_confirmed(
+  const lmdb *self,
+  const inbox_page *page,
+  MDB_val *id,
+  const MDB_val *identity
+) {
+  size_t instructor_size = (size_t)page->instructor_size + 1;
+  MDB_val record;
+  if (!get(self, self->customers, id, &record)) return 0;
+  if (identity != NULL)
+    return record.mv_size == identity->mv_size &&
+           memcmp(record.mv_data, identity->mv_data, record.mv_size) == 0;
+  return record.mv_size > instructor_size &&
+         memcmp(
+           (char *)record.mv_data + record.mv_size - instructor_size, page->instructor_id,
+           instructor_size
+         ) == 0;
+}
+
+/* A link's value is the customer's id and the instructor's; a record's is the key of `identities`. */
 static void resolve(const lmdb *self, const inbox_page *page, const lookup *lookup_key) {
   char customer_id[ID_SIZE] = "";
   size_t instructor_size = (size_t)page->instructor_size + 1;
   packed key;
-  MDB_val value, nothing;
-  int step = 1;
+  MDB_val value;
+  int step = 1, is_found;
   key.val = (MDB_val){ID_SIZE, key.bytes};
   memcpy(key.bytes, lookup_key->conversation_id, ID_SIZE);
   if (get(self, self->links, &key.val, &value) &&
       value.mv_size == ID_SIZE + instructor_size &&
       memcmp((char *)value.mv_data + ID_SIZE, page->instructor_id, instructor_size) == 0) {
-    if (get(self, self->owners, &value, &nothing)) memcpy(customer_id, value.mv_data, ID_SIZE);
+    value.mv_size = ID_SIZE;
+    is_found = is_confirmed(self, page, &value, NULL);
   } else {
     step = 2;
     pack_identity(&key, page, lookup_key);
-    if (get(self, self->identities, &key.val, &value))
-      memcpy(customer_id, value.mv_data, ID_SIZE);
+    is_found = get(self, self->identities, &key.val, &value) &&
+               is_confirmed(self, page, &value, &key.val);
   }
+  if (is_found) memcpy(customer_id, value.mv_data, ID_SIZE);
   check_answer(lookup_key, step, customer_id);
 }
 

@@ -5,10 +5,11 @@
 ** transaction where one will do; identifiers come normalized, and nothing is validated, explained,
 ** chained or proved.
 **
-** There are two. "SQLite by hand" joins a link with the customer that it names, as the resolution's
-** rules ask ("of this instructor", whatever the file holds). "SQLite by hand, trusting" takes the
-** link's word for it, and for links has foreign keys switched off: what a host would have that
-** checks nothing twice.
+** There are two. "SQLite by hand" does the look-ups that custmem's rules ask for: a link is joined with
+** the customer that it names, and whatever an index or a primary key found is compared with the row
+** itself, so that a damaged file hands out no customer of another instructor ("+" makes SQLite compare,
+** where it would believe the index). "SQLite by hand, trusting" takes the link's and the index's word
+** for it, and for links has foreign keys switched off: what a host would have that checks nothing twice.
 */
 #include "bench.h"
 
@@ -22,15 +23,11 @@ typedef struct floor {
   sqlite3_stmt *next_seq, *insert_event, *put_link;
 } floor;
 
-#define BY_LINK                                                                                \
-  " FROM conversation_links AS link JOIN customers AS customer"                                \
-  " ON customer.id = link.customer_id AND customer.instructor_id = link.instructor_id"         \
-  " WHERE link.conversation_id = ?2 AND link.instructor_id = ?1"
-#define BY_LINK_ALONE                                                                          \
-  " FROM conversation_links WHERE conversation_id = ?2 AND instructor_id = ?1"                 \
-  " AND customer_id IS NOT NULL"
-#define BY_IDENTITY                                                                            \
-  " FROM customers WHERE normalized_identifier = ?4 AND channel = ?3 AND instructor_id = ?1"
+#define RESOLVE_TRUSTING                                                                       \
+  "SELECT customer_id, 1 FROM conversation_links WHERE conversation_id = ?2"                   \
+  " AND instructor_id = ?1 AND customer_id IS NOT NULL"                                        \
+  " UNION ALL SELECT id, 2 FROM customers WHERE normalized_identifier = ?4 AND channel = ?3"   \
+  " AND instructor_id = ?1 LIMIT 1"
 
 static void step_done(floor *self, sqlite3_stmt *stmt) {
   if (sqlite3_step(stmt) != SQLITE_DONE) give_up("%s", sqlite3_errmsg(self->db));
@@ -44,12 +41,7 @@ static floor *prepare_floor(sqlite3 *db, int trusting) {
   self->begin = prepare_sql(db, "BEGIN");
   self->begin_immediate = prepare_sql(db, "BEGIN IMMEDIATE");
   self->commit = prepare_sql(db, "COMMIT");
-  self->either = prepare_sql(
-    db, trusting ? "SELECT customer_id, 1" BY_LINK_ALONE " UNION ALL SELECT id, 2" BY_IDENTITY
-                   " LIMIT 1"
-                 : "SELECT customer.id, 1" BY_LINK " UNION ALL SELECT id, 2" BY_IDENTITY
-                   " LIMIT 1"
-  );
+  self->either = prepare_sql(db, trusting ? RESOLVE_TRUSTING : RESOLVE_BY_HAND);
   self->next_seq = prepare_sql(
     db, "SELECT 1 + coalesce(max(seq), 0) FROM audit_events WHERE instructor_id = ?1"
   );

@@ -81,6 +81,47 @@ accepted() {
   report "$good" "$name: $1" "$2 -> $status: $output"
 }
 
+# after SQL: runs it on a copy of the store as it was first, which opening and custmem's check then look at: sets $changed,
+# $status and $output
+after() {
+  copy=$scratch/after.db
+  rm -f "$copy" "$copy-wal" "$copy-shm" "$copy-journal"
+  cp "$whole_store" "$copy"
+  before=$(shell "$copy" .dump | sort | cksum)
+  output=$(printf '%s;\n' "$1" | shell -bail "$copy" 2>&1) || {
+    status=0
+    output="the attack failed: $output"
+    return
+  }
+  changed=$([ "$before" = "$(shell "$copy" .dump 2> /dev/null | sort | cksum)" ]; echo $?)
+  output=$("$top/custmem" check "$copy" 2>&1)
+  status=$?
+}
+
+# shown WHAT SQL: nothing in the database stands in its way, and opening or the check shows it
+shown() {
+  after "$2"
+  good=1
+  [ "$status" -eq 1 ] && good=0
+  report "$good" "$name, shown: $1" "$2 -> $status: $output"
+}
+
+# harmless WHAT SQL: nothing stands in its way, and everything is as it was
+harmless() {
+  after "$2"
+  good=1
+  [ "$status" -eq 0 ] && [ "$changed" -eq 0 ] && good=0
+  report "$good" "$name, harmless: $1" "$2 -> $status: $output"
+}
+
+# hidden WHAT SQL: what custmem.h says that nothing in the file can show
+hidden() {
+  after "$2"
+  good=1
+  [ "$status" -eq 0 ] && [ "$changed" -eq 1 ] && good=0
+  report "$good" "$name, hidden: $1" "$2 -> $status: $output"
+}
+
 # equal WHAT GOT WANTED
 equal() {
   good=1
@@ -124,6 +165,16 @@ attack_events() {
   refused 'replace events with themselves' 'REPLACE INTO audit_events SELECT * FROM audit_events'
   refused 'replace the last event' "INSERT OR REPLACE INTO audit_events VALUES
     $(event "$((n - 1))" NULL "$u" "'new'" linked "'forged'")"
+  refused 'repeat an event, or ignore it' \
+    'INSERT OR IGNORE INTO audit_events SELECT * FROM audit_events'
+  refused 'repeat an event, or roll back' \
+    'INSERT OR ROLLBACK INTO audit_events SELECT * FROM audit_events'
+  refused 'delete an event and read it' "DELETE FROM audit_events WHERE $one RETURNING seq"
+  refused 'change an event by its place in a query' \
+    'UPDATE audit_events SET created_at = 0 WHERE seq IN (SELECT min(seq) FROM audit_events)'
+  refused 'change the hash of an event' "UPDATE audit_events SET hash = zeroblob(32) WHERE $one"
+  refused 'renumber events' "UPDATE audit_events SET seq = seq + 1 WHERE instructor_id = $i"
+  refused 'give events to another' "UPDATE audit_events SET instructor_id = 'somebody' WHERE $one"
   refused 'upsert an event' "INSERT INTO audit_events SELECT * FROM audit_events WHERE true
     ON CONFLICT (instructor_id, seq) DO UPDATE SET reason = 'forged'"
   for seq in 0 -1 1 "$((n + 1))" NULL; do
@@ -156,6 +207,12 @@ attack_links() {
     "UPDATE conversation_links SET conversation_id = 'moved' WHERE $here"
   refused 'move a link to another instructor' \
     "UPDATE conversation_links SET instructor_id = 'somebody' WHERE $here"
+  refused 'change when a link was made' "UPDATE conversation_links SET updated_at = 0 WHERE $here"
+  refused 'change the event of a link' "UPDATE conversation_links SET audit_seq = 1 WHERE $here"
+  refused 'repeat a link, or ignore it' \
+    "INSERT OR IGNORE INTO conversation_links SELECT conversation_id, instructor_id, NULL, audit_seq, 1
+     FROM conversation_links"
+  refused 'delete a link and read it' "DELETE FROM conversation_links WHERE $here RETURNING customer_id"
   refused 'delete a link' "DELETE FROM conversation_links WHERE $here"
   refused 'delete all links' 'DELETE FROM conversation_links'
   refused 'replace links with themselves' \
@@ -220,6 +277,84 @@ attack_by_other_ways() {
   report "$good" "$name: delete events of an attached store" "$output"
 }
 
+# put_back TRIGGER SQL: takes a trigger away, does it, and puts the trigger back to the letter
+put_back() {
+  printf 'DROP TRIGGER %s; %s; %s' "$1" "$2" \
+    "$(value "SELECT sql FROM sqlite_schema WHERE type = 'trigger' AND name = '$1'")"
+}
+
+# Who can write the file can take the schema down; nothing inside the file can prevent that.
+show_what_is_done_behind_the_triggers() {
+  shown 'no trigger on events' 'DROP TRIGGER audit_events_update'
+  shown 'no table of events' 'DROP TABLE audit_events'
+  shown 'no table of links' 'DROP TABLE conversation_links'
+  shown 'another table instead' "ALTER TABLE audit_events RENAME TO old_events;
+    CREATE TABLE audit_events AS SELECT * FROM old_events"
+  shown 'one column more' 'ALTER TABLE customers ADD COLUMN note TEXT'
+  shown 'one column renamed' 'ALTER TABLE customers RENAME COLUMN channel TO way'
+  shown 'one table more' 'CREATE TABLE more (x)'
+  shown 'one index more' 'CREATE INDEX more ON audit_events (reason)'
+  shown 'one view more' 'CREATE VIEW more AS SELECT * FROM customers'
+  shown 'one trigger more' "CREATE TRIGGER more AFTER INSERT ON audit_events
+    BEGIN SELECT 1; END"
+  shown 'statistics' 'ANALYZE'
+  shown 'another application' 'PRAGMA application_id = 1'
+  shown 'no application' 'PRAGMA application_id = 0'
+  shown 'a newer version' 'PRAGMA user_version = 99'
+  shown 'no version' 'PRAGMA user_version = 0'
+  shown 'triggers deleted from the schema' "PRAGMA writable_schema = ON;
+    DELETE FROM sqlite_schema WHERE type = 'trigger'"
+  shown 'the schema altered in place' "PRAGMA writable_schema = ON;
+    UPDATE sqlite_schema SET sql = replace(sql, 'NOT NULL', '') WHERE name = 'audit_events'"
+  shown 'two tables exchanged' "PRAGMA writable_schema = ON;
+    UPDATE sqlite_schema SET rootpage = (SELECT sum(rootpage) FROM sqlite_schema
+      WHERE name IN ('audit_events', 'customers')) - rootpage
+      WHERE name IN ('audit_events', 'customers')"
+  shown 'an event changed, and the trigger put back' \
+    "$(put_back audit_events_update "UPDATE audit_events SET reason = 'forged' WHERE seq = 1")"
+  shown 'an event deleted, and the trigger put back' \
+    "$(put_back audit_events_delete 'DELETE FROM audit_events WHERE seq = 1')"
+  shown 'all events deleted, and the trigger put back' \
+    "$(put_back audit_events_delete 'DELETE FROM audit_events')"
+  shown 'a link changed, and the trigger put back' \
+    "$(put_back conversation_links_update 'UPDATE conversation_links SET customer_id = NULL')"
+  shown 'a link deleted, and the trigger put back' \
+    "$(put_back conversation_links_delete 'DELETE FROM conversation_links')"
+  shown 'another store id, and the trigger put back' "$(put_back store_update \
+    "UPDATE store SET id = '00000000-0000-7000-8000-000000000000'")"
+}
+
+# Customers have no triggers (T1), and an event may say what it likes but for what it hashes to.
+show_what_no_trigger_forbids() {
+  shown 'a well-formed event with a false hash, and its link' "BEGIN;
+    INSERT INTO audit_events VALUES $(event "$n" "$u" NULL "$c" unlinked);
+    UPDATE conversation_links SET customer_id = NULL, audit_seq = $n, updated_at = 77
+      WHERE conversation_id = $c; COMMIT"
+  shown 'an event without its link' \
+    "INSERT INTO audit_events VALUES $(event "$n" "$u" NULL "$c" unlinked)"
+  shown 'a linked customer deleted' "DELETE FROM customers WHERE id = $u"
+  shown 'a linked customer given away' "UPDATE customers SET instructor_id = 'somebody' WHERE id = $u"
+  shown 'a linked customer under another id' \
+    "UPDATE customers SET id = '00000000-0000-7000-8000-000000000000' WHERE id = $u"
+  shown 'a key that no normalization makes' \
+    "UPDATE customers SET normalized_identifier = '+39 333' WHERE id = $u"
+  shown 'a channel that there is not' "UPDATE customers SET channel = 'pigeon' WHERE id = $u"
+  shown 'a table that does not say what it holds, past its checks' "
+    PRAGMA ignore_check_constraints = ON; UPDATE customers SET display_identifier = '' WHERE id = $u"
+  hidden 'a key that is well-formed' \
+    "UPDATE customers SET normalized_identifier = '4915112345678' WHERE id = $u"
+}
+
+leave_what_changes_nothing() {
+  harmless 'vacuum' 'VACUUM'
+  harmless 'reindex' 'REINDEX'
+  harmless 'another journal' 'PRAGMA journal_mode = DELETE'
+  harmless 'a checkpoint' 'PRAGMA wal_checkpoint(TRUNCATE)'
+  harmless 'nothing but a transaction' 'BEGIN EXCLUSIVE; COMMIT'
+  harmless 'a change of customers, rolled back' 'BEGIN; DELETE FROM customers; ROLLBACK'
+  harmless 'another schema number' 'PRAGMA schema_version = 77'
+}
+
 # What is right must go through, or the refusals would prove nothing.
 allow_what_is_right() {
   accepted 'an event and its unlink' "BEGIN;
@@ -244,6 +379,12 @@ attack() {
     set --
     while IFS= read -r instructor; do set -- "$@" "$instructor"; done < "$scratch/instructors"
   }
+  # What a check shows can be told where it shows nothing without the attack.
+  whole_store=$scratch/whole.db
+  rm -f "$whole_store"
+  shell "$store" ".backup '$whole_store'"
+  is_sound=1
+  if [ -x "$top/custmem" ] && "$top/custmem" check "$whole_store" > "$scratch/check" 2>&1; then is_sound=0; fi
   whole=$name
   for instructor; do
     name="$whole, $instructor"
@@ -254,9 +395,14 @@ attack() {
     fi
     attack_events
     attack_links
+    if [ "$is_sound" -eq 0 ]; then show_what_no_trigger_forbids; fi
     allow_what_is_right
   done
   name=$whole
+  if [ "$is_sound" -eq 0 ]; then
+    show_what_is_done_behind_the_triggers
+    leave_what_changes_nothing
+  fi
   attack_store
   attack_by_other_ways
   roll_back

@@ -24,7 +24,7 @@ static struct {
   int list;
   const char *running;
   int64_t tests, checks, failed_checks, failed_tests;
-  char directory[64];
+  char directory[PATH_SIZE / 2];
   char sql_error[512];
   int64_t clock_ms;
   uint64_t seed;
@@ -142,6 +142,22 @@ int test_report(void) {
   return state.failed_tests > 0;
 }
 
+/* ---- Campaigns ----------------------------------------------------------------------------- */
+
+uint64_t test_setting(const char *variable, uint64_t otherwise) {
+  const char *value = getenv(variable);
+  return value != NULL && value[0] != '\0' ? strtoull(value, NULL, 10) : otherwise;
+}
+
+int test_is_full(void) {
+  const char *size = getenv("CUSTMEM_FAULTS");
+  return size != NULL && strcmp(size, "all") == 0;
+}
+
+uint64_t test_seed(void) {
+  return test_setting("CUSTMEM_SEED", 20250615);
+}
+
 /* ---- Scratch files ------------------------------------------------------------------------- */
 
 const char *test_path(const char *name) {
@@ -149,7 +165,11 @@ const char *test_path(const char *name) {
   static unsigned next;
   char *path = paths[next++ % PATHS];
   if (state.directory[0] == '\0') {
-    strcpy(state.directory, "/tmp/custmem-test-XXXXXX");
+    const char *parent = getenv("TMPDIR");
+    snprintf(
+      state.directory, sizeof state.directory, "%s/custmem-test-XXXXXX",
+      parent != NULL ? parent : "/tmp"
+    );
     if (mkdtemp(state.directory) == NULL) {
       perror("mkdtemp");
       exit(1);
@@ -189,6 +209,52 @@ int test_file_write(const char *path, const void *bytes, size_t size) {
   int good = file != NULL && fwrite(bytes, 1, size, file) == size;
   if (file != NULL && fclose(file) != 0) good = 0;
   return good;
+}
+
+size_t test_file_load(const char *path, unsigned char **bytes, size_t *capacity) {
+  FILE *file = fopen(path, "rb");
+  size_t size = 0, got;
+  if (file == NULL) return 0;
+  do {
+    if (*capacity < size + 65536) {
+      *capacity = 2 * size + 65536;
+      *bytes = realloc(*bytes, *capacity);
+      if (*bytes == NULL) abort();
+    }
+    got = fread(*bytes + size, 1, *capacity - size, file);
+    size += got;
+  } while (got > 0);
+  fclose(file);
+  return size;
+}
+
+const char *test_beside(const char *path, const char *suffix) {
+  static char names[4][PATH_SIZE];
+  static unsigned next;
+  char *name = names[next++ % 4];
+  snprintf(name, PATH_SIZE, "%s%s", path, suffix);
+  return name;
+}
+
+void test_store_remove(const char *path) {
+  unlink(path);
+  unlink(test_beside(path, "-wal"));
+  unlink(test_beside(path, "-journal"));
+  unlink(test_beside(path, "-shm"));
+}
+
+void test_store_copy(const char *from, const char *to) {
+  static const char *const suffixes[] = {"", "-wal", "-journal"};
+  static unsigned char *bytes;
+  static size_t capacity;
+  size_t i;
+  test_store_remove(to);
+  for (i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
+    const char *name = test_beside(from, suffixes[i]);
+    size_t size = test_file_load(name, &bytes, &capacity);
+    if (access(name, F_OK) == 0 && !test_file_write(test_beside(to, suffixes[i]), bytes, size))
+      abort();
+  }
 }
 
 /* ---- Stores -------------------------------------------------------------------------------- */
@@ -290,6 +356,21 @@ int64_t test_sql_int(sqlite3 *db, const char *sql) {
     value = sqlite3_column_int64(stmt, 0);
   sqlite3_finalize(stmt);
   return value;
+}
+
+int test_imposter(sqlite3 *db, const char *index, const char *columns) {
+  char sql[512];
+  int root, rc;
+  snprintf(sql, sizeof sql, "SELECT rootpage FROM sqlite_schema WHERE name = '%s'", index);
+  root = (int)test_sql_int(db, sql);
+  snprintf(
+    sql, sizeof sql, "CREATE TABLE imposter (%s, PRIMARY KEY (%s)) WITHOUT ROWID", columns,
+    columns
+  );
+  sqlite3_test_control(SQLITE_TESTCTRL_IMPOSTER, db, "main", 1, root);
+  rc = test_sql(db, sql);
+  sqlite3_test_control(SQLITE_TESTCTRL_IMPOSTER, db, "main", 0, 0);
+  return rc;
 }
 
 const char *test_sql_text(sqlite3 *db, const char *sql) {

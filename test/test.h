@@ -61,6 +61,15 @@ int test_check_has(
   const char *part
 );
 
+/* How large a campaign is to be, and how it is drawn: CUSTMEM_FAULTS=all asks for its full size, else
+** it is a share that fits into `make test`; CUSTMEM_SEED gives another seed. What it found is made again
+** by the seed that it prints. */
+int test_is_full(void);
+uint64_t test_seed(void);
+
+/* A variable of the environment as a number. */
+uint64_t test_setting(const char *variable, uint64_t otherwise);
+
 /* A path in this test's own scratch directory, which is removed at the end. Valid until the eighth
 ** call after it. */
 const char *test_path(const char *name);
@@ -87,6 +96,10 @@ sqlite3 *test_plain(const char *path);
 int test_sql(sqlite3 *db, const char *sql);
 const char *test_sql_error(void);
 
+/* Makes an index's entries the rows of a table `imposter`, which SQL can then write: as only damage, or
+** somebody with time, would. Gives SQLite's code. */
+int test_imposter(sqlite3 *db, const char *index, const char *columns);
+
 /* The first column of the first row: as a number (-1 for no row or an error), and as text ("" for no
 ** row, an error or NULL; valid until the eighth call after it). */
 int64_t test_sql_int(sqlite3 *db, const char *sql);
@@ -100,6 +113,18 @@ uint64_t test_rows(const char *path);
 int64_t test_file_size(const char *path);
 uint64_t test_file_hash(const char *path);
 int test_file_write(const char *path, const void *bytes, size_t size);
+
+/* Reads a file into a buffer that grows as it must, and gives the size; 0 where there is none. (To close
+** a file that this process has open through SQLite drops its locks: only where nobody else is there.) */
+size_t test_file_load(const char *path, unsigned char **bytes, size_t *capacity);
+
+/* A database's neighbour: its path with "-wal", "-journal" … Valid until the fourth call after it. */
+const char *test_beside(const char *path, const char *suffix);
+
+/* Copies a database with its -wal and its -journal, as they lie there; not its -shm: what is left of that
+** after a crash is not read. Removes it with all of these. */
+void test_store_copy(const char *from, const char *to);
+void test_store_remove(const char *path);
 
 /* Repeatable random numbers: the same seed gives the same row. */
 uint64_t test_random(uint64_t *seed);

@@ -44,20 +44,8 @@ typedef struct tally {
   int64_t broken;
 } tally;
 
-static uint64_t environment(const char *name, uint64_t otherwise) {
-  const char *value = getenv(name);
-  return value != NULL && value[0] != '\0' ? strtoull(value, NULL, 10) : otherwise;
-}
-
-static uint64_t seed_of_campaign(void) {
-  return environment("CUSTMEM_SEED", 20250615);
-}
-
 static int64_t images_of_campaign(void) {
-  const char *faults = getenv("CUSTMEM_FAULTS");
-  return faults != NULL && strcmp(faults, "all") == 0
-           ? IMAGES_ALL
-           : (int64_t)environment("CUSTMEM_IMAGES", IMAGES_FEW);
+  return (int64_t)test_setting("CUSTMEM_IMAGES", test_is_full() ? IMAGES_ALL : IMAGES_FEW);
 }
 
 static void hangs(int signal_number) {
@@ -133,8 +121,7 @@ static int draw_damage(
 static void use_image(int64_t number, int of_wal, image *hurt, tally *sum) {
   uint8_t drawn[5 * DAMAGE_SIZE];
   whole_api_report report;
-  uint64_t seed =
-    seed_of_campaign() * UINT64_C(1000003) + (uint64_t)number * 2 + (uint64_t)of_wal;
+  uint64_t seed = test_seed() * UINT64_C(1000003) + (uint64_t)number * 2 + (uint64_t)of_wal;
   const base *from = &bases[of_wal ? 2 + number % 2 : number % DAMAGE_BASES];
   unsigned how = draw_how(&seed);
   int used;
@@ -153,7 +140,7 @@ static void use_image(int64_t number, int of_wal, image *hurt, tally *sum) {
 static tally campaign(const char *what, int of_wal) {
   image hurt = {0};
   tally sum = {0};
-  int64_t number = (int64_t)environment("CUSTMEM_IMAGE", 0);
+  int64_t number = (int64_t)test_setting("CUSTMEM_IMAGE", 0);
   int64_t end = getenv("CUSTMEM_IMAGE") != NULL ? number + 1 : images_of_campaign();
   signal(SIGALRM, hangs);
   for (; number < end; number++)
@@ -163,8 +150,8 @@ static tally campaign(const char *what, int of_wal) {
     "  %s: %" PRId64 " images, seed %" PRIu64 ": %" PRId64 " opened; of these %" PRId64
     " shown by verify, %" PRId64 " with an anchor, %" PRId64 " by check; %" PRId64
     " lost the end of a chain; %" PRId64 " broke a promise\n",
-    what, sum.images, seed_of_campaign(), sum.opened, sum.verify_told, sum.anchor_told,
-    sum.check_told, sum.shortened, sum.broken
+    what, sum.images, test_seed(), sum.opened, sum.verify_told, sum.anchor_told, sum.check_told,
+    sum.shortened, sum.broken
   );
   CHECK_INT(sum.broken, 0);
   return sum;

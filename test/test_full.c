@@ -43,7 +43,6 @@
 #include <sys/mount.h>
 #endif
 
-#define SEED            UINT64_C(20250615)
 #define PATH_SIZE       512
 #define PEOPLE          4
 #define STEPS           26
@@ -202,11 +201,6 @@ static struct {
   int is_backed_up;
   int is_lifted; /* there is room */
 } run;
-
-static struct {
-  uint64_t seed;
-  int is_all;
-} chosen;
 
 /* What came of many runs; it crosses from a child to its parent. */
 static struct tally { int64_t places, stopped, opens, writes, backups, bad; } tally;
@@ -448,8 +442,8 @@ static int run_session(const disk *small, int64_t n, int closes) {
 }
 
 static int is_visited(const disk *small, int64_t n) {
-  uint64_t random = chosen.seed + (uint64_t)n;
-  return chosen.is_all || test_random(&random) % small->share == 0;
+  uint64_t random = test_seed() + (uint64_t)n;
+  return test_is_full() || test_random(&random) % small->share == 0;
 }
 
 /* With room for more and more, until there is room for all. */
@@ -469,7 +463,7 @@ static void print_tally(const char *name) {
   printf(
     "  disk full, %s: %" PRId64 " sessions, seed %" PRIu64 ", %" PRId64 " stopped: %" PRId64
     " at opening, %" PRId64 " at a write, %" PRId64 " at a backup; %" PRId64 " faults\n",
-    name, tally.places, chosen.seed, tally.stopped, tally.opens, tally.writes, tally.backups,
+    name, tally.places, test_seed(), tally.stopped, tally.opens, tally.writes, tally.backups,
     tally.bad
   );
   CHECK_INT(tally.bad, 0);
@@ -589,9 +583,6 @@ TEST(a_small_file_system_that_is_full_loses_nothing_and_reads_go_on) {
 }
 
 int main(int argc, char **argv) {
-  const char *seed = getenv("CUSTMEM_SEED"), *faults = getenv("CUSTMEM_FAULTS");
-  chosen.seed = seed != NULL && seed[0] != '\0' ? strtoull(seed, NULL, 10) : SEED;
-  chosen.is_all = faults != NULL && strcmp(faults, "all") == 0;
   test_init(argc, argv);
   if (sqlite3_auto_extension((void (*)(void))meet_connection) != SQLITE_OK) return 1;
   RUN(a_write_that_finds_the_disk_full_changes_nothing_and_reads_go_on, "CM-2.3 §7; CM-2.1 §5");

@@ -44,16 +44,15 @@
 #define TEXT_SIZE 64
 
 enum {
-  SEED = 20250615,
   CYCLES = 2000,
   FEW_CYCLES = 60,
   STORE_CYCLES = 40, /* then a new store */
   INSTRUCTORS = 2,
   PEOPLE = 3, /* customers of each; writer n sets the display identifier of the n-th alone */
   CONVERSATIONS = 6,
-  CALLS_MOST = 400,   /* of a writer in a cycle; then it waits to be killed */
-  COPIES_MOST = 40,   /* likewise */
-  WANTED_MOST = 12,   /* acknowledgements, before the killing begins */
+  CALLS_MOST = 400, /* of a writer in a cycle; then it waits to be killed */
+  COPIES_MOST = 40, /* likewise */
+  WANTED_MOST = 12, /* acknowledgements, before the killing begins */
   DELAY_MOST_US = 4000,
   EVENTS_AT_ONCE = 64,
   PATIENT_MS = 30000 /* longer than any cycle: who waits so long has been left to starve */
@@ -252,8 +251,7 @@ static void call_and_report(worker *me, report *message) {
   strcpy(message->hash, written.head.hash);
   if (message->call == CREATE) strcpy(message->to, made_id);
   send_report(me, message);
-  if (message->call == CREATE)
-    strcpy(me->ids[message->instructor][message->person], made_id);
+  if (message->call == CREATE) strcpy(me->ids[message->instructor][message->person], made_id);
 }
 
 /* Looks whom a conversation is linked to, and changes that: the others may come in between. */
@@ -286,8 +284,7 @@ static void write_once(worker *me) {
     if (below(&me->seed, 12) == 0) message.instructor = 1 - message.instructor;
   }
   if (message.call == UNLINK) message.to[0] = '\0';
-  if (message.call != UNLINK)
-    strcpy(message.to, me->ids[message.instructor][message.person]);
+  if (message.call != UNLINK) strcpy(message.to, me->ids[message.instructor][message.person]);
   call_and_report(me, &message);
 }
 
@@ -365,7 +362,8 @@ static void read_on_and_on(worker *me) {
     }
     message.number = 3 * INSTRUCTORS * CONVERSATIONS;
     send_report(me, &message);
-    if (below(&me->seed, 16) == 0) reopen_as_worker(me, me->is_made && below(&me->seed, 2) == 0);
+    if (below(&me->seed, 16) == 0)
+      reopen_as_worker(me, me->is_made && below(&me->seed, 2) == 0);
   }
 }
 
@@ -643,8 +641,7 @@ static void judge_display(custmem *store, int instructor, int person) {
     ),
     CUSTMEM_OK
   );
-  if (begun[0] != '\0' && strcmp(customer.display_identifier, begun) == 0)
-    strcpy(known, begun);
+  if (begun[0] != '\0' && strcmp(customer.display_identifier, begun) == 0) strcpy(known, begun);
   CHECK_TEXT(customer.display_identifier, known);
 }
 
@@ -711,7 +708,7 @@ static void judge_links(custmem *store) {
 static void judge_copy(custmem *store, int number) {
   const report *before = &now.copying[number], *after = &now.copied[number];
   char path[PATH_SIZE], beside[PATH_SIZE + 16];
-  custmem_report report;
+  custmem_report found;
   int is_finished = after->what == COPIED, rc, i;
   custmem *copy = open_to_judge(copy_path(now.store.path, number, path), 1, &rc);
   if (is_finished) CHECK_INT(rc, CUSTMEM_OK);
@@ -719,15 +716,13 @@ static void judge_copy(custmem *store, int number) {
   total.cut_short += !is_finished;
   total.cut_short_but_whole += !is_finished && rc == CUSTMEM_OK;
   if (rc == CUSTMEM_OK) {
-    CHECK_INT(custmem_check(copy, &report), CUSTMEM_OK);
+    CHECK_INT(custmem_check(copy, &found), CUSTMEM_OK);
     for (i = 0; i < INSTRUCTORS; i++) {
       custmem_head head;
       CHECK_INT(custmem_audit_head(copy, INSTRUCTOR_IDS[i], &head), CUSTMEM_OK);
       CHECK(head.count >= before->counts[i]);
       CHECK(!is_finished || head.count <= after->counts[i]);
-      CHECK_INT(
-        custmem_audit_verify(store, INSTRUCTOR_IDS[i], &head, &report), CUSTMEM_OK
-      );
+      CHECK_INT(custmem_audit_verify(store, INSTRUCTOR_IDS[i], &head, &found), CUSTMEM_OK);
     }
     CHECK_INT(custmem_close(copy), CUSTMEM_OK);
   }
@@ -739,19 +734,17 @@ static void judge_copy(custmem *store, int number) {
 static void judge_cycle(int read_only) {
   int surplus[WRITERS] = {0, 0, 0}, i, rc;
   custmem_head before[INSTRUCTORS];
-  custmem_report report;
+  custmem_report found;
   custmem *store = open_to_judge(now.store.path, read_only, &rc);
   REQUIRE(CHECK_INT(rc, CUSTMEM_OK));
-  CHECK_INT(custmem_check(store, &report), CUSTMEM_OK);
+  CHECK_INT(custmem_check(store, &found), CUSTMEM_OK);
   for (i = 0; i < INSTRUCTORS; i++) {
     before[i] = now.store.heads[i];
     judge_events(store, i, surplus);
     if (before[i].count > 0)
-      CHECK_INT(
-        custmem_audit_verify(store, INSTRUCTOR_IDS[i], &before[i], &report), CUSTMEM_OK
-      );
+      CHECK_INT(custmem_audit_verify(store, INSTRUCTOR_IDS[i], &before[i], &found), CUSTMEM_OK);
   }
-  CHECK_INT(report.fault, CUSTMEM_FAULT_NONE);
+  CHECK_INT(found.fault, CUSTMEM_FAULT_NONE);
   for (i = 0; i < WRITERS; i++)
     CHECK(surplus[i] <= 1);
   judge_calls();
@@ -773,10 +766,8 @@ static void begin_store(int cycle) {
 }
 
 TEST(what_was_acknowledged_survives_kill_9_and_what_was_not_asked_is_not_there) {
-  const char *seed_text = getenv("CUSTMEM_SEED"), *size_text = getenv("CUSTMEM_FAULTS");
-  uint64_t first_seed = seed_text != NULL ? strtoull(seed_text, NULL, 10) : SEED;
-  uint64_t seed = first_seed;
-  int cycles = size_text != NULL && strcmp(size_text, "all") == 0 ? CYCLES : FEW_CYCLES, cycle;
+  uint64_t seed = test_seed();
+  int cycles = test_is_full() ? CYCLES : FEW_CYCLES, cycle;
   for (cycle = 0; cycle < cycles; cycle++) {
     if (cycle % STORE_CYCLES == 0) begin_store(cycle);
     now.store.cycle = cycle;
@@ -790,7 +781,7 @@ TEST(what_was_acknowledged_survives_kill_9_and_what_was_not_asked_is_not_there) 
     " lost; %" PRId64 " surplus, one a writer at most; %" PRId64 " refused; %" PRId64
     " answers, %" PRId64 " wrong; %" PRId64 " backups sound; %" PRId64 " cut short, %" PRId64
     " of them whole\n",
-    cycles, first_seed, total.acknowledged, total.lost, total.surplus, total.refused,
+    cycles, test_seed(), total.acknowledged, total.lost, total.surplus, total.refused,
     total.answers, total.wrong, total.copies, total.cut_short, total.cut_short_but_whole
   );
   CHECK(total.acknowledged > cycles);

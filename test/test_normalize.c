@@ -2214,6 +2214,52 @@ TEST(an_account_is_part_of_the_key) {
   ledger_close(&books);
 }
 
+/* ---- Bytes behind the end ---------------------------------------------------------------- */
+
+/* A raw identifier ends where its size says: what lies behind it in memory changes no answer. */
+TEST(bytes_behind_the_size_are_not_looked_at) {
+  static const char *const channels[] = {"whatsapp", "sms",       "email",
+                                         "telegram", "instagram", "webchat"};
+  static const char *const raws[] = {
+    "+39 (333) 123-4567 x12",
+    "393331234567:12@s.whatsapp.net",
+    "123456789012@lid",
+    "whatsapp:US.ENT.Ab1234567",
+    "US.1349ab",
+    "anna.b+tag@mail.example-shop.com-",
+    "a@b.cd-.ef",
+    "a@b-.cd",
+    "a@b.c1",
+    "-1001234567890",
+    "4503599627370496",
+    "4503599627370497",
+    "@anna.b_c",
+    "00012345678901234567890123456789012",
+    "0197a3b2-0000-7000-8000-00000000000f",
+    "tel:+393331234567;ext=5",
+    "266696687",
+    "anonymous",
+    "\xe2\x80\x8e+393331234567\xe2\x80\x8f"};
+  static const char *const behind[] = {"0",    "9", "-", "-.", ".",    "@",
+                                       "@lid", "a", ")", " ",  "\x80", ":1@c.us"};
+  size_t c, r, b, size, compared = 0;
+  for (c = 0; c < COUNT(channels); c++)
+    for (r = 0; r < COUNT(raws); r++)
+      for (size = 1; size <= strlen(raws[r]); size++) {
+        char exact[64], key[KEY_SIZE], other[KEY_SIZE];
+        int want;
+        snprintf(exact, sizeof exact, "%.*s", (int)size, raws[r]);
+        want = custmem_normalize(channels[c], exact, CUSTMEM_NUL_TERMINATED, key);
+        for (b = 0; b < COUNT(behind); b++) {
+          snprintf(exact, sizeof exact, "%.*s%s", (int)size, raws[r], behind[b]);
+          if (!CHECK_INT(custmem_normalize(channels[c], exact, (int64_t)size, other), want) || !CHECK_TEXT(other, key))
+            printf("  %s, \"%s\", size %d\n", channels[c], exact, (int)size);
+          compared++;
+        }
+      }
+  CHECK(compared > 20000);
+}
+
 int main(int argc, char **argv) {
   test_init(argc, argv);
   RUN(every_form_gives_its_key_or_its_refusal, "CM-1 §2.3; CM-1 §4.2; T2; D-3");
@@ -2248,5 +2294,6 @@ int main(int argc, char **argv) {
   RUN(many_spellings_make_one_customer_and_many_numbers_many, "CM-1 §2.3; CM-1 §4.3; CM-1 §6");
   RUN(an_account_is_part_of_the_key, "D-3");
   forget_patterns();
+  RUN(bytes_behind_the_size_are_not_looked_at, "T2");
   return test_report();
 }

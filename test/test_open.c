@@ -8,6 +8,7 @@
 #define _XOPEN_SOURCE 700
 
 #include "test.h"
+#include "vfs_shim.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -18,6 +19,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -470,7 +472,8 @@ TEST(the_mark_alone_makes_no_store) {
 
 TEST(another_rule_set_is_refused) {
   static const char *const cases[] = {
-    "UPDATE store SET rules_version = 2", "UPDATE store SET rules_version = 0"};
+    "UPDATE store SET rules_version = 2", "UPDATE store SET rules_version = 0",
+    "UPDATE store SET rules_version = 4294967297"}; /* 1, to who reads 32 bits */
   const char *path = scratch("rules.db");
   size_t i;
   for (i = 0; i < COUNT(cases); i++) {
@@ -922,6 +925,58 @@ TEST(a_new_store_is_a_wal_database_of_its_own_kind) {
 
 static int body_of_killed_writer(const char *path) {
   return fill(test_store(path));
+}
+
+/* Enough customers for new pages: the first page says how many there are, and so is in the WAL. */
+static int body_of_growing_writer(const char *path) {
+  custmem *store = test_store(path);
+  int good = fill(store), i;
+  for (i = 0; i < 100; i++) {
+    char phone[32];
+    snprintf(phone, sizeof phone, "+39 333 %07d", i);
+    good = good && test_customer(store, "ada", phone)[0] != '\0';
+  }
+  return good;
+}
+
+/* What a power cut in the middle of a checkpoint leaves: a first page of which a part is garbage, and the
+** WAL that has it whole. */
+TEST(a_torn_first_page_is_recovered_from_the_wal) {
+  static const size_t torn[] = {16, 100, 512, 4096};
+  const char *path = scratch("torn.db");
+  custmem_report report;
+  custmem *store;
+  size_t i;
+  for (i = 0; i < COUNT(torn); i++) {
+    unsigned char *bytes = NULL;
+    size_t size, room = 0;
+    remove_store(path);
+    REQUIRE(here(body_of_growing_writer, path));
+    REQUIRE(exists_beside(path, "-wal"));
+    size = test_file_load(path, &bytes, &room);
+    REQUIRE(size >= torn[i]);
+    memset(bytes, 0xA5, torn[i]);
+    REQUIRE(test_file_write(path, bytes, size));
+    free(bytes);
+    store = test_store(path);
+    REQUIRE(store != NULL);
+    CHECK_INT(custmem_check(store, &report), CUSTMEM_OK);
+    CHECK_INT(report.events, 3);
+    CHECK_INT(custmem_close(store), CUSTMEM_OK);
+  }
+}
+
+/* A file that was cut off to nothing is no new store: SQLite would delete the WAL, which has all of
+** it. */
+TEST(an_empty_file_beside_a_wal_is_refused) {
+  const char *path = scratch("cutoff.db");
+  REQUIRE(here(body_of_killed_writer, path));
+  REQUIRE(exists_beside(path, "-wal"));
+  REQUIRE(test_file_write(path, "", 0));
+  refused_by_all(path, CUSTMEM_NOT_A_DATABASE);
+  REQUIRE(test_file_write(path, "x", 1));
+  refused_by_all(path, CUSTMEM_NOT_A_DATABASE);
+  CHECK(exists_beside(path, "-wal"));
 }
 
 TEST(a_killed_process_loses_nothing) {
@@ -1423,6 +1478,70 @@ TEST(a_planted_link_is_never_written_through) {
   for (i = 0; i < COUNT(suffixes); i++)
     for (variant = 0; variant < 4; variant++)
       planted(suffixes[i], variant & 1, variant >> 1);
+}
+
+/* What may lie in the place of a -wal, a -shm or a journal that is none. */
+enum plant { EMPTY_FILE, GARBAGE, DIRECTORY, FIFO, PLANTS };
+
+static void plant_there(const char *name, enum plant plant) {
+  static unsigned char garbage[3 * 4096];
+  uint64_t seed = 7;
+  size_t i;
+  for (i = 0; i < sizeof garbage; i++)
+    garbage[i] = (unsigned char)test_random(&seed);
+  if (plant == EMPTY_FILE) CHECK(test_file_write(name, "", 0));
+  if (plant == GARBAGE) CHECK(test_file_write(name, garbage, sizeof garbage));
+  if (plant == DIRECTORY) CHECK_INT(mkdir(name, 0700), 0);
+  if (plant == FIFO) CHECK_INT(mkfifo(name, 0600), 0);
+}
+
+/* In a child, which is killed where it hangs: the store is used as ever, or refused. */
+static int use_beside_a_plant(const char *path) {
+  custmem *store = NULL;
+  custmem_actor cai = test_human("cai");
+  custmem_report report;
+  int rc, good;
+  alarm(20);
+  rc = custmem_open(path, NULL, &store);
+  good = rc == CUSTMEM_OK || rc == CUSTMEM_NOT_A_FILE;
+  if (rc == CUSTMEM_OK) {
+    good &= CHECK_INT(custmem_check(store, &report), CUSTMEM_OK);
+    rc = custmem_customer_create(store, &cai, "whatsapp", BEN_PHONE, -1, NULL, 0, NULL, NULL);
+    good &= rc == CUSTMEM_OK || rc == CUSTMEM_IO;
+    good &= CHECK_INT(custmem_close(store), CUSTMEM_OK);
+  }
+  if (!good) printf("  %s\n", custmem_code_name(rc));
+  return good;
+}
+
+TEST(a_planted_file_in_the_place_of_a_wal_hides_nothing) {
+  static const char *const suffixes[] = {"-wal", "-shm", "-journal"};
+  const char *path = scratch("plant.db");
+  custmem_report report;
+  custmem *store;
+  size_t i;
+  int plant;
+  for (i = 0; i < COUNT(suffixes); i++)
+    for (plant = 0; plant < PLANTS; plant++) {
+      const char *name = with_suffix(path, suffixes[i]);
+      int64_t events;
+      REQUIRE(make_store(path));
+      store = test_store(path);
+      CHECK_INT(custmem_check(store, &report), CUSTMEM_OK);
+      events = report.events;
+      CHECK_INT(custmem_close(store), CUSTMEM_OK);
+      plant_there(name, (enum plant)plant);
+      if (!CHECK(here(use_beside_a_plant, path)))
+        printf("  %s, plant %d\n", suffixes[i], plant);
+      if (plant == DIRECTORY) rmdir(name);
+      if (plant == FIFO) unlink(name);
+      store = test_store(path);
+      REQUIRE(store != NULL);
+      CHECK_INT(custmem_check(store, &report), CUSTMEM_OK);
+      CHECK_INT(report.events, events);
+      CHECK_INT(custmem_close(store), CUSTMEM_OK);
+      remove_store(path);
+    }
 }
 
 /* ---- The clock and the random source ----------------------------------------------------- */
@@ -2046,27 +2165,39 @@ TEST(the_check_finds_what_was_tampered_with) {
   }
 }
 
-/* An index that lacks a row: a lookup by it finds nobody. Written through an imposter table, as
-** only damage or somebody with time would. */
+/* STRICT tables take any bytes for text. */
+TEST(the_check_finds_a_customer_that_no_call_makes) {
+  static const char *const changes[] = {
+    "UPDATE customers SET display_identifier = CAST(x'41ff' AS TEXT)",
+    "UPDATE customers SET display_identifier = CAST(x'410042' AS TEXT)",
+    "UPDATE customers SET normalized_identifier = '+' || normalized_identifier"};
+  const char *path = scratch("text.db");
+  custmem_report report;
+  size_t i;
+  for (i = 0; i < COUNT(changes); i++) {
+    custmem *store;
+    sqlite3 *db;
+    REQUIRE(make_store(path));
+    db = test_plain(path);
+    CHECK_INT(test_sql(db, changes[i]), SQLITE_OK);
+    sqlite3_close(db);
+    store = test_store(path);
+    REQUIRE(store != NULL);
+    CHECK_INT(custmem_check(store, &report), CUSTMEM_BROKEN);
+    CHECK_INT(report.fault, CUSTMEM_FAULT_KEY);
+    CHECK_INT(custmem_close(store), CUSTMEM_OK);
+  }
+}
+
+/* An index that lacks a row: a lookup by it finds nobody. */
 TEST(the_check_finds_a_damaged_index) {
   const char *path = scratch("index.db");
   custmem_report report;
   custmem *store;
   sqlite3 *db;
-  int root;
   REQUIRE(make_store(path));
   db = test_plain(path);
-  root = (int
-  )test_sql_int(db, "SELECT rootpage FROM sqlite_schema WHERE name = 'customers_identity'");
-  sqlite3_test_control(SQLITE_TESTCTRL_IMPOSTER, db, "main", 1, root);
-  CHECK_INT(
-    test_sql(
-      db, "CREATE TABLE imposter (key, channel, instructor, id, PRIMARY KEY (key, channel, "
-          "instructor, id)) WITHOUT ROWID"
-    ),
-    SQLITE_OK
-  );
-  sqlite3_test_control(SQLITE_TESTCTRL_IMPOSTER, db, "main", 0, 0);
+  CHECK_INT(test_imposter(db, "customers_identity", "key, channel, instructor, id"), SQLITE_OK);
   CHECK_INT(test_sql(db, "DELETE FROM imposter WHERE key = '" ANNA_PHONE "'"), SQLITE_OK);
   CHECK_INT(sqlite3_changes(db), 1);
   sqlite3_close(db);
@@ -2076,6 +2207,511 @@ TEST(the_check_finds_a_damaged_index) {
   CHECK_INT(report.fault, CUSTMEM_FAULT_DATABASE);
   CHECK(report.detail[0] != '\0');
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
+/* ---- Where the operating system fails ---------------------------------------------------- */
+
+/* The calls that custmem makes itself, not through SQLite's file system, stand here in the place of the C
+** library's, so that they can fail.
+**
+** fchmod_error   what fchmod fails with; 0: it works
+** absent         how many times lstat says that nothing is there
+** no_volume      statvfs fails
+** read_only      statvfs says that the file system is mounted read-only
+** no_clock       timespec_get fails
+** no_status      the nth stat from now on fails; 0: none
+*/
+static struct meddle {
+  int fchmod_error;
+  int absent;
+  int no_volume;
+  int read_only;
+  int no_clock;
+  int no_status;
+} meddle;
+
+static const struct meddle NO_MEDDLING = {0, 0, 0, 0, 0, 0};
+
+int fchmod(int file, mode_t mode) {
+  char name[32];
+  snprintf(name, sizeof name, "/dev/fd/%d", file);
+  if (meddle.fchmod_error == 0) return chmod(name, mode);
+  errno = meddle.fchmod_error;
+  return -1;
+}
+
+int lstat(const char *restrict path, struct stat *restrict status) {
+  if (meddle.absent == 0) return fstatat(AT_FDCWD, path, status, AT_SYMLINK_NOFOLLOW);
+  meddle.absent--;
+  errno = ENOENT;
+  return -1;
+}
+
+int stat(const char *restrict path, struct stat *restrict status) {
+  if (meddle.no_status == 0 || --meddle.no_status > 0)
+    return fstatat(AT_FDCWD, path, status, 0);
+  errno = EACCES;
+  return -1;
+}
+
+int statvfs(const char *restrict path, struct statvfs *restrict volume) {
+  int file = open(path, O_RDONLY | O_CLOEXEC), rc = -1;
+  if (file >= 0 && !meddle.no_volume) rc = fstatvfs(file, volume);
+  if (file >= 0) close(file);
+  if (meddle.read_only) volume->f_flag |= ST_RDONLY;
+  return rc;
+}
+
+int timespec_get(struct timespec *now, int base) {
+  return meddle.no_clock || clock_gettime(CLOCK_REALTIME, now) != 0 ? 0 : base;
+}
+
+TEST(what_the_system_says_of_a_new_file_is_told_apart) {
+  static const struct {
+    int error, code;
+  } cases[] = {
+    {EACCES, CUSTMEM_PERMISSION}, {EPERM, CUSTMEM_PERMISSION}, {EROFS, CUSTMEM_PERMISSION},
+    {ENOSPC, CUSTMEM_FULL},       {EDQUOT, CUSTMEM_FULL},      {ENOENT, CUSTMEM_NO_PATH},
+    {ENOTDIR, CUSTMEM_NO_PATH},   {EIO, CUSTMEM_IO},           {EMFILE, CUSTMEM_IO},
+  };
+  const char *path = scratch("system.db");
+  size_t i;
+  for (i = 0; i < COUNT(cases); i++) {
+    char message[CUSTMEM_MESSAGE_MAX + 1];
+    custmem_options options;
+    custmem *store = NULL;
+    test_options(&options);
+    meddle.fchmod_error = cases[i].error;
+    CHECK_INT(open_with(path, &options, message, &store), cases[i].code);
+    meddle = NO_MEDDLING;
+    CHECK(store == NULL);
+    CHECK_HAS(message, path);
+    CHECK(test_file_size(path) <= 0);
+    CHECK(make_store(path));
+    remove_store(path);
+  }
+}
+
+/* Between the look and the making, another process made the store: it is opened, and kept. */
+TEST(a_store_that_appears_in_between_is_opened) {
+  const char *path = scratch("between.db");
+  custmem_info made, found;
+  custmem *store = test_store(path);
+  REQUIRE(store != NULL);
+  CHECK_INT(custmem_store_info(store, &made), CUSTMEM_OK);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+  meddle.absent = 1;
+  store = test_store(path);
+  CHECK_INT(meddle.absent, 0);
+  meddle = NO_MEDDLING;
+  REQUIRE(store != NULL);
+  CHECK_INT(custmem_store_info(store, &found), CUSTMEM_OK);
+  check_same_store(&found, &made);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
+/* And likewise between the look at an empty file and the lock: whoever has the lock first makes it. */
+static int64_t clock_that_makes(void *ctx) {
+  const char *path = ctx;
+  if (test_file_size(path) == 0) {
+    custmem *other = test_store(path);
+    CHECK(fill(other));
+    CHECK_INT(custmem_close(other), CUSTMEM_OK);
+  }
+  return INT64_C(1750000000000);
+}
+
+TEST(a_store_that_is_made_before_the_lock_is_had_is_kept) {
+  char path[NAME_SIZE];
+  custmem *store = NULL;
+  custmem_options options;
+  custmem_report report;
+  snprintf(path, sizeof path, "%s", scratch("overtaken.db"));
+  test_options(&options);
+  options.now_ms = clock_that_makes;
+  options.source_ctx = path;
+  CHECK_INT(custmem_open(path, &options, &store), CUSTMEM_OK);
+  REQUIRE(store != NULL);
+  CHECK_INT(custmem_check(store, &report), CUSTMEM_OK);
+  CHECK_INT(report.customers, 3);
+  CHECK_INT(report.events, 3);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
+TEST(the_systems_clock_may_fail) {
+  char message[CUSTMEM_MESSAGE_MAX + 1];
+  custmem *store = NULL;
+  custmem_options options;
+  custmem_info info;
+  custmem_options_init(&options);
+  meddle.no_clock = 1;
+  CHECK_INT(open_with(":memory:", &options, message, &store), CUSTMEM_SOURCE);
+  meddle = NO_MEDDLING;
+  CHECK(store == NULL);
+  CHECK_HAS(message, "-1");
+  CHECK_INT(open_with(":memory:", &options, message, &store), CUSTMEM_OK);
+  CHECK_INT(custmem_store_info(store, &info), CUSTMEM_OK);
+  CHECK(info.created_at_ms / 1000 <= (int64_t)time(NULL));
+  CHECK(info.created_at_ms / 1000 >= (int64_t)time(NULL) - 600);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
+static int not_sealed(const char *path) {
+  char message[CUSTMEM_MESSAGE_MAX + 1];
+  custmem_options options;
+  custmem *store = NULL;
+  int rc;
+  test_options(&options);
+  options.read_only = 1;
+  rc = open_with(path, &options, message, &store);
+  if (store != NULL) custmem_close(store);
+  return CHECK_INT(rc, CUSTMEM_PERMISSION) && CHECK(store == NULL);
+}
+
+/* Whichever of the questions about the file goes unanswered: then it is not known to be sealed. SQLite asks,
+** too; so the first ones that fail are its own. */
+static int fails_without_status(const char *path) {
+  int n, rc = CUSTMEM_PERMISSION, refused_times = 0;
+  for (n = 1; rc != CUSTMEM_OK && n < 40; n++) {
+    char message[CUSTMEM_MESSAGE_MAX + 1];
+    custmem_options options;
+    custmem *store = NULL;
+    test_options(&options);
+    options.read_only = 1;
+    meddle.no_status = n;
+    rc = open_with(path, &options, message, &store);
+    refused_times += rc == CUSTMEM_PERMISSION;
+    if (meddle.no_status == 0 && rc == CUSTMEM_OK)
+      rc = CUSTMEM_IO; /* one that did not matter */
+    meddle = NO_MEDDLING;
+    if (store != NULL) custmem_close(store);
+  }
+  return CHECK(refused_times >= 2) && CHECK_INT(rc, CUSTMEM_OK);
+}
+
+/* Only where nobody can write is a file read without its -wal: the mount says so, or the modes do. */
+static int body_of_sealed(const char *directory) {
+  char path[NAME_SIZE];
+  custmem *store;
+  sqlite3_int64 memory;
+  int good;
+  snprintf(path, sizeof path, "%s/100%%?#store.db", directory);
+  good = make_store(path) && set_read_only_media(directory, path, 1);
+  meddle.no_volume = 1;
+  good = not_sealed(path) && good;
+  meddle = NO_MEDDLING;
+  good = fails_without_status(path) && good;
+  good = CHECK_INT(chmod(path, 0644), 0) && good;
+  good = not_sealed(path) && good;
+  meddle.read_only = 1;
+  store = open_read_only(path);
+  meddle = NO_MEDDLING;
+  if (!CHECK(store != NULL)) return 0;
+  good = read_everything(store) && good;
+  good = CHECK_INT(custmem_close(store), CUSTMEM_OK) && good;
+  good = CHECK_INT(chmod(path, 0444), 0) && good;
+  memory = sqlite3_memory_used();
+  store = open_read_only(path);
+  if (!CHECK(store != NULL)) return 0;
+  good = read_everything(store) && every_write_is_refused(store) && good;
+  good = CHECK_INT(custmem_close(store), CUSTMEM_OK) && good;
+  good = CHECK_INT(sqlite3_memory_used(), memory) && good;
+  good = CHECK_INT(names_in(directory), 1) && good;
+  return set_read_only_media(directory, path, 0) && good;
+}
+
+TEST(only_what_nobody_can_write_is_read_without_its_wal) {
+  CHECK(in_child(body_of_sealed, open_directory("sealed"), 1));
+}
+
+/* Also a damaged one, whose name needs escaping: the second try tells the truth, too. */
+static int body_of_sealed_text(const char *directory) {
+  char path[NAME_SIZE];
+  sqlite3 *db;
+  int good;
+  snprintf(path, sizeof path, "%s/altered.db", directory);
+  good = make_store(path);
+  db = test_plain(path);
+  good = CHECK_INT(test_sql(db, "CREATE TABLE extra (x)"), SQLITE_OK) && good;
+  sqlite3_close(db);
+  good = set_read_only_media(directory, path, 1) && good;
+  good = refused_read_only(path, CUSTMEM_SCHEMA) && good;
+  return set_read_only_media(directory, path, 0) && good;
+}
+
+TEST(an_altered_store_on_read_only_media_is_refused) {
+  CHECK(in_child(body_of_sealed_text, open_directory("sealedtext"), 1));
+}
+
+/* ---- Paths and headers at their edges ---------------------------------------------------- */
+
+TEST(a_directory_is_no_store_however_it_is_called) {
+  const char *directory = scratch("called");
+  char path[NAME_SIZE];
+  REQUIRE(mkdir(directory, 0700) == 0);
+  snprintf(path, sizeof path, "%s/.", directory);
+  refused_by_all(path, CUSTMEM_NOT_A_FILE);
+  snprintf(path, sizeof path, "%s/..", directory);
+  refused_by_all(path, CUSTMEM_NOT_A_FILE);
+  refused_by_all(".", CUSTMEM_NOT_A_FILE);
+  refused_by_all("..", CUSTMEM_NOT_A_FILE);
+  refused_by_all("/", CUSTMEM_NOT_A_FILE);
+  snprintf(path, sizeof path, "%s/...", directory);
+  CHECK(make_store(path));
+  CHECK_INT(names_in(directory), 1);
+}
+
+TEST(a_file_of_the_root_directory_has_one_slash) {
+  char message[CUSTMEM_MESSAGE_MAX + 1];
+  custmem *store = NULL;
+  custmem_options options;
+  test_options(&options);
+  options.read_only = 1;
+  CHECK_INT(open_with("/no-such-custmem-store", &options, message, &store), CUSTMEM_NO_PATH);
+  CHECK_TEXT(message, "/no-such-custmem-store: no such file");
+  CHECK(store == NULL);
+}
+
+/* A short name in a directory whose own path is as long as it may be. */
+static int body_of_deep_directory(const char *directory) {
+  char here_now[NAME_SIZE], name[NAME_SIZE];
+  size_t size = 0;
+  custmem *store;
+  int good = CHECK_INT(chdir(directory), 0);
+  while (good && size < CUSTMEM_PATH_MAX - 4) {
+    size_t want, more;
+    good = CHECK(getcwd(here_now, sizeof here_now) != NULL);
+    size = strlen(here_now);
+    want = CUSTMEM_PATH_MAX - 4 - size; /* with its slash */
+    more = want > 120 ? 100 : want - 1;
+    if (want == 0) break;
+    memset(name, 'd', more);
+    name[more] = '\0';
+    good = good && CHECK_INT(mkdir(name, 0700), 0) && CHECK_INT(chdir(name), 0);
+  }
+  good = CHECK_INT(size, CUSTMEM_PATH_MAX - 4) && good;
+  good = refused("four", NULL, CUSTMEM_TOO_LONG) && CHECK(!exists("four")) && good;
+  store = test_store("new");
+  good = CHECK(store != NULL) && good;
+  return CHECK_INT(custmem_close(store), CUSTMEM_OK) && CHECK(exists("new")) && good;
+}
+
+TEST(a_relative_path_is_as_long_as_the_whole_one) {
+  const char *directory = scratch("deep");
+  REQUIRE(mkdir(directory, 0700) == 0);
+  CHECK(here(body_of_deep_directory, directory));
+}
+
+/* The file may have this name; what SQLite would put beside it may not. */
+TEST(a_name_that_leaves_no_room_for_a_wal_is_refused) {
+  char name[256];
+  const char *path;
+  memset(name, 'n', sizeof name);
+  name[253] = '\0';
+  path = scratch(name);
+  REQUIRE(test_file_write(path, "", 0));
+  CHECK(refused_as(path, NULL, CUSTMEM_IO, CUSTMEM_TOO_LONG));
+  CHECK_INT(test_file_size(path), 0);
+}
+
+TEST(a_reader_keeps_nobody_out) {
+  const char *path = scratch("alone.db");
+  custmem_options options;
+  REQUIRE(make_store(path));
+  test_options(&options);
+  options.read_only = options.exclusive = 1;
+  CHECK(refused(path, &options, CUSTMEM_MISUSE));
+}
+
+/* 256 objects on one page: the number's low byte is 0. */
+TEST(a_database_of_256_tables_is_another_applications) {
+  const char *path = scratch("many.db");
+  sqlite3 *db = test_plain(path);
+  char sql[64];
+  int i;
+  CHECK_INT(test_sql(db, "PRAGMA page_size = 65536; BEGIN"), SQLITE_OK);
+  for (i = 0; i < 256; i++) {
+    snprintf(sql, sizeof sql, "CREATE TABLE t%d (x)", i);
+    CHECK_INT(test_sql(db, sql), SQLITE_OK);
+  }
+  CHECK_INT(test_sql(db, "COMMIT"), SQLITE_OK);
+  sqlite3_close(db);
+  CHECK(refused_by_all(path, CUSTMEM_OTHER_APPLICATION));
+}
+
+/* The header of the file is of the version before; its WAL has the newer one. */
+TEST(a_newer_version_in_the_wal_is_refused) {
+  const char *path = scratch("newer-wal.db");
+  REQUIRE(make_store(path));
+  CHECK(die_after(path, "PRAGMA user_version = 2"));
+  CHECK(exists_beside(path, "-wal"));
+  CHECK(refused(path, NULL, CUSTMEM_NEWER));
+  CHECK(die_after(path, "PRAGMA user_version = 0"));
+  CHECK(refused(path, NULL, CUSTMEM_SCHEMA));
+  CHECK(die_after(path, "PRAGMA application_id = 7; PRAGMA user_version = 1"));
+  CHECK(refused(path, NULL, CUSTMEM_OTHER_APPLICATION));
+}
+
+/* A file system without shared memory, such as some network ones: no WAL, but for one who is alone. */
+static int (*open_with_memory)(sqlite3_vfs *, const char *, sqlite3_file *, int, int *);
+static sqlite3_io_methods without_memory;
+
+static int open_without_memory(
+  sqlite3_vfs *vfs,
+  const char *name,
+  sqlite3_file *file,
+  int flags,
+  int *out_flags
+) {
+  int rc = open_with_memory(vfs, name, file, flags, out_flags);
+  if (rc == SQLITE_OK && (flags & SQLITE_OPEN_MAIN_DB) != 0) {
+    without_memory = *file->pMethods;
+    without_memory.iVersion = 1;
+    file->pMethods = &without_memory;
+  }
+  return rc;
+}
+
+TEST(a_file_system_without_wal_is_refused) {
+  const char *path = scratch("nowal.db");
+  char message[CUSTMEM_MESSAGE_MAX + 1];
+  sqlite3_vfs *original = sqlite3_vfs_find(NULL), vfs = *original;
+  custmem *store = NULL;
+  custmem_options options;
+  open_with_memory = original->xOpen;
+  vfs.zName = "without-memory";
+  vfs.xOpen = open_without_memory;
+  REQUIRE(sqlite3_vfs_register(&vfs, 1) == SQLITE_OK);
+  test_options(&options);
+  CHECK_INT(open_with(path, &options, message, &store), CUSTMEM_IO);
+  CHECK_TEXT(message, "the file system does not support WAL");
+  CHECK(store == NULL);
+  options.exclusive = 1;
+  CHECK_INT(open_with(path, &options, message, &store), CUSTMEM_OK);
+  CHECK(fill(store));
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+  CHECK_INT(sqlite3_vfs_unregister(&vfs), SQLITE_OK);
+}
+
+/* ---- What SQLite may say ----------------------------------------------------------------- */
+
+TEST(every_code_of_sqlite_has_one_of_custmem) {
+  static const struct {
+    int sqlite, code;
+  } cases[] = {
+    {SQLITE_BUSY, CUSTMEM_BUSY},
+    {SQLITE_LOCKED, CUSTMEM_BUSY},
+    {SQLITE_PROTOCOL, CUSTMEM_BUSY},
+    {SQLITE_BUSY_RECOVERY, CUSTMEM_BUSY},
+    {SQLITE_FULL, CUSTMEM_FULL},
+    {SQLITE_READONLY, CUSTMEM_READONLY},
+    {SQLITE_IOERR, CUSTMEM_IO},
+    {SQLITE_IOERR_NOMEM, CUSTMEM_NOMEM},
+    {SQLITE_CANTOPEN, CUSTMEM_IO},
+    {SQLITE_PERM, CUSTMEM_PERMISSION},
+    {SQLITE_NOMEM, CUSTMEM_NOMEM},
+    {SQLITE_CORRUPT, CUSTMEM_CORRUPT},
+    {SQLITE_TOOBIG, CUSTMEM_CORRUPT},
+    {SQLITE_NOTADB, CUSTMEM_NOT_A_DATABASE},
+    {SQLITE_CONSTRAINT, CUSTMEM_CONSTRAINT},
+    {SQLITE_INTERRUPT, CUSTMEM_INTERRUPTED},
+    {SQLITE_ERROR, CUSTMEM_SCHEMA},
+    {SQLITE_SCHEMA, CUSTMEM_SCHEMA},
+    {SQLITE_NOLFS, CUSTMEM_INTERNAL},
+  };
+  const char *path = scratch("codes.db");
+  size_t i;
+  REQUIRE(make_store(path));
+  REQUIRE(vfs_shim_install() == SQLITE_OK);
+  for (i = 0; i < COUNT(cases); i++) {
+    vfs_shim_fault fault = {
+      VFS_SHIM_BIT(VFS_SHIM_OPEN) | VFS_SHIM_BIT(VFS_SHIM_CREATE), VFS_SHIM_ALL, 1, 0, 0, 0};
+    fault.code = cases[i].sqlite;
+    vfs_shim_fail(&fault);
+    if (!CHECK(refused(path, NULL, cases[i].code))) printf("  code %d\n", cases[i].sqlite);
+    CHECK_INT(vfs_shim_fired(), 1);
+    vfs_shim_fail(NULL);
+  }
+  {
+    vfs_shim_fault no_size = {
+      VFS_SHIM_BIT(VFS_SHIM_FILE_SIZE), VFS_SHIM_ALL, 1, 0, SQLITE_IOERR_FSTAT, 0};
+    vfs_shim_fail(&no_size);
+    CHECK(refused(path, NULL, CUSTMEM_IO));
+    CHECK_INT(vfs_shim_fired(), 1);
+    vfs_shim_fail(NULL);
+  }
+  vfs_shim_remove();
+  CHECK_INT(custmem_close(test_store(path)), CUSTMEM_OK);
+}
+
+TEST(without_any_memory_opening_says_so) {
+  char message[CUSTMEM_MESSAGE_MAX + 1];
+  custmem *store = (custmem *)message;
+  custmem_options options;
+  sqlite3_int64 limit = sqlite3_hard_heap_limit64(1);
+  test_options(&options);
+  CHECK_INT(open_with(":memory:", &options, message, &store), CUSTMEM_NOMEM);
+  CHECK_TEXT(message, custmem_strerror(CUSTMEM_NOMEM));
+  CHECK(store == NULL);
+  CHECK_INT(custmem_open(":memory:", NULL, &store), CUSTMEM_NOMEM);
+  sqlite3_hard_heap_limit64(limit);
+  CHECK_INT(open_with(":memory:", &options, message, &store), CUSTMEM_OK);
+  CHECK_TEXT(message, "");
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
+/* ---- A backup of many pages -------------------------------------------------------------- */
+
+static struct {
+  custmem *store;
+  int64_t reads;
+} interrupted;
+
+static void interrupt_on_read(int op, int kind, void *ctx) {
+  (void)kind, (void)ctx;
+  if (op == VFS_SHIM_READ && ++interrupted.reads == 100) custmem_interrupt(interrupted.store);
+}
+
+/* An interrupt is looked for between two portions of pages; what was copied goes away. */
+TEST(a_long_backup_can_be_interrupted) {
+  const char *path = scratch("long.db"), *copy = scratch("long-copy.db");
+  char context[CUSTMEM_CONTEXT_MAX + 1];
+  custmem_actor ada = test_human("ada");
+  custmem_report report;
+  custmem *store;
+  int i, rc = CUSTMEM_OK;
+  memset(context, 'x', CUSTMEM_CONTEXT_MAX);
+  context[CUSTMEM_CONTEXT_MAX] = '\0';
+  REQUIRE(vfs_shim_install() == SQLITE_OK);
+  vfs_shim_hurry(1);
+  store = test_store(path);
+  CHECK(fill(store));
+  for (i = 0; i < 400 && rc == CUSTMEM_OK; i++)
+    rc = custmem_relink(
+      store, &ada, "c1", i % 2 == 0 ? ids.anna : ids.ben, i % 2 == 0 ? ids.ben : ids.anna,
+      "because", -1, context, -1, NULL
+    );
+  CHECK_INT(rc, CUSTMEM_OK);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+  store = test_store(path); /* whose pages are still to be read */
+  REQUIRE(store != NULL);
+  interrupted.store = store;
+  interrupted.reads = 0;
+  vfs_shim_watch(interrupt_on_read, NULL);
+  CHECK_INT(custmem_backup(store, copy), CUSTMEM_INTERRUPTED);
+  vfs_shim_watch(NULL, NULL);
+  CHECK(interrupted.reads >= 100);
+  CHECK(!exists(copy));
+  CHECK(!exists_beside(copy, "-journal"));
+  CHECK_INT(custmem_backup(store, copy), CUSTMEM_OK);
+  CHECK(test_file_size(copy) > INT64_C(256) * 4096);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+  store = open_read_only(copy);
+  CHECK_INT(custmem_check(store, &report), CUSTMEM_OK);
+  CHECK_INT(report.events, 403);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+  vfs_shim_hurry(0);
+  vfs_shim_remove();
 }
 
 int main(int argc, char **argv) {
@@ -2108,6 +2744,8 @@ int main(int argc, char **argv) {
   RUN(every_store_in_memory_is_as_schema_sql_makes_it, "D-2; D-8");
   RUN(memory_stores_are_apart_and_make_no_file, "D-8");
   RUN(a_new_store_is_a_wal_database_of_its_own_kind, "D-2; D-8");
+  RUN(a_torn_first_page_is_recovered_from_the_wal, "D-8");
+  RUN(an_empty_file_beside_a_wal_is_refused, "D-8");
   RUN(a_killed_process_loses_nothing, "D-8; CM-2.3 §6");
   RUN(reopening_keeps_everything, "D-8");
   RUN(processes_that_make_one_file_at_once_get_one_store, "D-2; D-8");
@@ -2121,6 +2759,7 @@ int main(int argc, char **argv) {
   RUN(a_read_only_handle_works_on_read_only_media, "D-8");
   RUN(a_left_over_wal_on_read_only_media_is_never_ignored, "D-8; CM-2.1 §5");
   RUN(a_planted_link_is_never_written_through, "D-8");
+  RUN(a_planted_file_in_the_place_of_a_wal_hides_nothing, "D-8");
   RUN(a_clock_may_stand_still_go_back_and_jump, "D-7; D-8");
   RUN(a_clock_that_gives_nonsense_stops_the_write, "D-8; CM-2.3 §7");
   RUN(a_random_source_that_fails_stops_the_write, "D-8; CM-2.3 §7");
@@ -2139,5 +2778,23 @@ int main(int argc, char **argv) {
     "D-7; D-8; CM-1 §4.1; CM-2.3 §4.2; CM-2.3 §9; CM-2.5"
   );
   RUN(the_check_finds_a_damaged_index, "D-8");
+  RUN(the_check_finds_a_customer_that_no_call_makes, "D-8; CM-1 §2.1");
+  RUN(what_the_system_says_of_a_new_file_is_told_apart, "D-8");
+  RUN(a_store_that_appears_in_between_is_opened, "D-8");
+  RUN(a_store_that_is_made_before_the_lock_is_had_is_kept, "D-8");
+  RUN(the_systems_clock_may_fail, "D-8");
+  RUN(only_what_nobody_can_write_is_read_without_its_wal, "D-8");
+  RUN(an_altered_store_on_read_only_media_is_refused, "D-8");
+  RUN(a_directory_is_no_store_however_it_is_called, "D-8");
+  RUN(a_file_of_the_root_directory_has_one_slash, "D-8");
+  RUN(a_relative_path_is_as_long_as_the_whole_one, "D-8");
+  RUN(a_name_that_leaves_no_room_for_a_wal_is_refused, "D-8");
+  RUN(a_reader_keeps_nobody_out, "D-8");
+  RUN(a_database_of_256_tables_is_another_applications, "D-8");
+  RUN(a_newer_version_in_the_wal_is_refused, "D-8");
+  RUN(a_file_system_without_wal_is_refused, "D-8");
+  RUN(every_code_of_sqlite_has_one_of_custmem, "D-8");
+  RUN(without_any_memory_opening_says_so, "D-8");
+  RUN(a_long_backup_can_be_interrupted, "D-8");
   return test_report();
 }

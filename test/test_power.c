@@ -33,6 +33,7 @@
 */
 #define _XOPEN_SOURCE 700
 
+#include "faults.h"
 #include "memory_vfs.h"
 #include "power_vfs.h"
 #include "test.h"
@@ -45,7 +46,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SEED            UINT64_C(20250615)
 #define IMAGES          100000
 #define IMAGES_SHARE    2400
 #define LIFE_SHARE      800
@@ -962,111 +962,17 @@ static int is_of(const crash *crashed, const state *found) {
   return 0;
 }
 
-/* The allocator, below which one call, or all from there on, fails. */
-static struct {
-  sqlite3_mem_methods below;
-  int64_t left; /* until it fails; 0: never */
-  int64_t calls, fired;
-  int lasts;
-} memory;
-
-static int is_refused(void) {
-  memory.calls++;
-  if (memory.left == 0 || (memory.left > 1 && memory.left--)) return 0;
-  if (!memory.lasts) memory.left = 0;
-  memory.fired++;
-  return 1;
-}
-
-static void *try_malloc(int size) {
-  return is_refused() ? NULL : memory.below.xMalloc(size);
-}
-
-static void *try_realloc(void *block, int size) {
-  return is_refused() ? NULL : memory.below.xRealloc(block, size);
-}
-
-static int install_allocator(void) {
-  sqlite3_mem_methods mine;
-  int rc = sqlite3_config(SQLITE_CONFIG_GETMALLOC, &memory.below);
-  mine = memory.below;
-  mine.xMalloc = try_malloc;
-  mine.xRealloc = try_realloc;
-  if (rc == SQLITE_OK) rc = sqlite3_config(SQLITE_CONFIG_MALLOC, &mine);
-  return rc == SQLITE_OK ? sqlite3_config(SQLITE_CONFIG_LOOKASIDE, 0, 0) : rc;
-}
-
-/* ops   bits of vfs_shim_op; 0: an allocation
-** code  SQLite's, and what custmem_open makes of it where it does not go well all the same
-*/
-typedef struct fault {
-  const char *name;
-  unsigned ops;
-  int code;
-  int done;
-  int want;
-} fault;
-
-#define OP(name) VFS_SHIM_BIT(VFS_SHIM_##name)
-
-static const fault NO_MEMORY[] = {{"no memory", 0, 0, 0, CUSTMEM_NOMEM}};
-
-static const fault DISK[] = {
-  {"read EIO", OP(READ), SQLITE_IOERR_READ, VFS_SHIM_NOT_DONE, CUSTMEM_IO},
-  {"write EIO", OP(WRITE), SQLITE_IOERR_WRITE, VFS_SHIM_NOT_DONE, CUSTMEM_IO},
-  {"short write, EIO", OP(WRITE), SQLITE_IOERR_WRITE, VFS_SHIM_HALF_DONE, CUSTMEM_IO},
-  {"write FULL", OP(WRITE), SQLITE_FULL, VFS_SHIM_NOT_DONE, CUSTMEM_FULL},
-  {"short write, FULL", OP(WRITE), SQLITE_FULL, VFS_SHIM_HALF_DONE, CUSTMEM_FULL},
-  {"fsync fails", OP(SYNC), SQLITE_IOERR_FSYNC, VFS_SHIM_NOT_DONE, CUSTMEM_IO},
-  {"truncate fails", OP(TRUNCATE), SQLITE_IOERR_TRUNCATE, VFS_SHIM_NOT_DONE, CUSTMEM_IO},
-  {"delete fails", OP(DELETE), SQLITE_IOERR_DELETE, VFS_SHIM_NOT_DONE, CUSTMEM_IO},
-  {"cannot open", OP(OPEN) | OP(CREATE), SQLITE_CANTOPEN, VFS_SHIM_NOT_DONE, CUSTMEM_IO},
-  {"file size fails", OP(FILE_SIZE), SQLITE_IOERR_FSTAT, VFS_SHIM_NOT_DONE, CUSTMEM_IO},
-  {"access fails", OP(ACCESS), SQLITE_IOERR_ACCESS, VFS_SHIM_NOT_DONE, CUSTMEM_IO},
-  {"lock BUSY", OP(LOCK), SQLITE_BUSY, VFS_SHIM_NOT_DONE, CUSTMEM_BUSY},
-  {"lock EIO", OP(LOCK), SQLITE_IOERR_LOCK, VFS_SHIM_NOT_DONE, CUSTMEM_IO},
-  {"shm map EIO", OP(SHM_MAP), SQLITE_IOERR_SHMMAP, VFS_SHIM_NOT_DONE, CUSTMEM_IO},
-  {"shm lock BUSY", OP(SHM_LOCK), SQLITE_BUSY, VFS_SHIM_NOT_DONE, CUSTMEM_BUSY},
-  {"shm lock EIO", OP(SHM_LOCK), SQLITE_IOERR_SHMLOCK, VFS_SHIM_NOT_DONE, CUSTMEM_IO},
-};
-
-static void arm(const fault *failing, int64_t n, int lasts) {
-  vfs_shim_fault disk = {0, VFS_SHIM_ALL, n, lasts, 0, 0};
-  vfs_shim_reset();
-  memory.calls = memory.fired = 0;
-  memory.lasts = lasts;
-  if (n == 0) return;
-  disk.ops = failing->ops;
-  disk.code = failing->code;
-  disk.done = failing->done;
-  if (disk.ops == 0)
-    memory.left = n;
-  else
-    vfs_shim_fail(&disk);
-}
-
-/* Disarms, and says how often it failed. */
-static int64_t disarm(const fault *failing) {
-  int64_t fired = failing->ops == 0 ? memory.fired : vfs_shim_fired();
-  memory.left = 0;
-  vfs_shim_fail(NULL);
-  return fired;
-}
-
 /* How often there is something to fail while an image is opened. */
 static int64_t occasions(const crash *crashed, const char *path, const fault *failing) {
+  faults_tally tally;
   custmem *store = NULL;
-  int64_t count = 0;
-  int op;
   put_files(&crashed->files, path);
-  arm(failing, 0, 0);
+  faults_arm(NULL, 0, 0);
   CHECK_INT(open_store(path, 0, &store), CUSTMEM_OK);
-  if (failing->ops == 0) count = memory.calls;
-  for (op = 0; op < VFS_SHIM_OPS; op++)
-    if (failing->ops & VFS_SHIM_BIT(op)) count += vfs_shim_calls(op);
+  faults_count(&tally);
   custmem_close(store);
   remove_files(path);
-  return count;
+  return faults_occasions(failing, &tally);
 }
 
 /* All that was acknowledged is there. */
@@ -1085,14 +991,15 @@ static int64_t run_point(const crash *crashed, const fault *failing, int64_t n, 
   custmem *store = NULL;
   int rc, good = 1;
   put_files(&crashed->files, path);
-  arm(failing, n, lasts);
+  faults_arm(failing, n, lasts);
   rc = open_store(path, 0, &store);
-  fired = disarm(failing);
+  fired = faults_fired();
+  faults_disarm();
   if (rc == CUSTMEM_OK)
     good &= CHECK(is_found(crashed, store, 0));
   else
     good &=
-      CHECK_INT(rc, failing->want) & CHECK(store == NULL) & CHECK(life.message[0] != '\0');
+      CHECK_INT(rc, failing->codes[0]) & CHECK(store == NULL) & CHECK(life.message[0] != '\0');
   custmem_close(store);
   good &= CHECK_INT(sqlite3_memory_used(), used) & CHECK_INT(vfs_shim_open_files(), 0);
   rc = open_store(path, 0, &store);
@@ -1145,11 +1052,11 @@ static void recover(const char *what, const fault *faults, size_t fault_count) {
 }
 
 TEST(a_crashed_store_recovers_whenever_memory_fails_meanwhile) {
-  recover("no memory", NO_MEMORY, COUNT_OF(NO_MEMORY));
+  recover("no memory", FAULTS_MEMORY, FAULTS_MEMORY_COUNT);
 }
 
 TEST(a_crashed_store_recovers_whenever_the_disk_fails_meanwhile) {
-  recover("failing disk", DISK, COUNT_OF(DISK));
+  recover("failing disk", FAULTS_DISK, FAULTS_DISK_COUNT);
 }
 
 /* ---- Running
@@ -1167,17 +1074,11 @@ static void make_paths(void) {
   test_file_write(beside(life.walled, POWER_VFS_BACKUP, name), "", 0);
 }
 
-static uint64_t number_of(const char *variable, uint64_t otherwise) {
-  const char *value = getenv(variable);
-  return value != NULL && value[0] != '\0' ? strtoull(value, NULL, 10) : otherwise;
-}
-
 static void start_world(void) {
-  const char *faults = getenv("CUSTMEM_FAULTS");
   int rc;
-  total.seed = number_of("CUSTMEM_SEED", SEED);
-  total.first = (int64_t)number_of("CUSTMEM_LIFE", 0);
-  total.is_all = faults != NULL && strcmp(faults, "all") == 0;
+  total.seed = test_seed();
+  total.first = (int64_t)test_setting("CUSTMEM_LIFE", 0);
+  total.is_all = test_is_full();
   make_paths();
   rc = memory_vfs_install();
   if (rc == SQLITE_OK) rc = power_vfs_install();
@@ -1200,7 +1101,7 @@ static void end_world(void) {
 
 int main(int argc, char **argv) {
   test_init(argc, argv);
-  if (install_allocator() != SQLITE_OK) return 1;
+  if (faults_install_allocator() != SQLITE_OK) return 1;
   start_world();
   RUN(what_was_acknowledged_survives_every_power_cut, "CM-2.3 §6, §9; CM-2.5; Phase 1 §4");
   RUN(the_cuts_find_what_synchronous_off_loses, "");

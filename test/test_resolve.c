@@ -446,6 +446,8 @@ TEST(a_damaged_link_never_hands_out_another_instructors_customer) {
   const char *path = test_path("damaged.db");
   custmem *store = test_store(path);
   custmem_resolution got;
+  custmem_written written;
+  custmem_actor actor = test_human(A);
   const char *of_a, *of_b;
   char sql[256];
   sqlite3 *db;
@@ -460,6 +462,59 @@ TEST(a_damaged_link_never_hands_out_another_instructors_customer) {
   sqlite3_close(db);
   CHECK_INT(resolve(store, A, "talk-1", "whatsapp", NUMBER, &got), CUSTMEM_CORRUPT);
   CHECK_ANSWER(&got, CUSTMEM_WHY_LOOKUP_FAILED, 0, "", "");
+  /* Nor does a write that is refused say who it is. */
+  memset(&written, 0xAA, sizeof written);
+  CHECK_INT(
+    custmem_link(store, &actor, "talk-1", of_a, "r", ENDS, NULL, 0, &written), CUSTMEM_CORRUPT
+  );
+  CHECK_TEXT(written.current_customer_id, "");
+  CHECK(strstr(custmem_errmsg(store), of_b) == NULL);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
+/* Makes the index by which keys are looked up say that A's key is B's customer. The table says what is
+** so; SQLite asks it only where it must. */
+static void damage_index(const char *path, const char *of_a, const char *of_b) {
+  char sql[256];
+  sqlite3 *db = test_plain(path);
+  CHECK_INT(test_imposter(db, "customers_identity", "key, channel, instructor, id"), SQLITE_OK);
+  snprintf(sql, sizeof sql, "UPDATE imposter SET id = '%s' WHERE id = '%s'", of_b, of_a);
+  CHECK_INT(test_sql(db, sql), SQLITE_OK);
+  CHECK_INT(sqlite3_changes(db), 1);
+  sqlite3_close(db);
+}
+
+TEST(a_damaged_index_never_hands_out_another_instructors_customer) {
+  static const custmem_query queries[2] = {
+    {"talk-1", "whatsapp", NUMBER, ENDS}, {"talk-2", "whatsapp", "+39 333 7654321", ENDS}};
+  const char *path = test_path("index.db");
+  custmem *store = test_store(path);
+  custmem_resolution got, page[2];
+  custmem_customer customer;
+  custmem_actor actor = test_human(A);
+  const char *of_a, *of_b, *sound;
+  REQUIRE(store != NULL);
+  of_a = test_customer(store, A, NUMBER);
+  sound = test_customer(store, A, "+39 333 7654321");
+  of_b = test_customer(store, B, NUMBER);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+  damage_index(path, of_a, of_b);
+  store = test_store(path);
+  REQUIRE(store != NULL);
+  CHECK_INT(resolve(store, A, "talk-1", "whatsapp", NUMBER, &got), CUSTMEM_CORRUPT);
+  CHECK_ANSWER(&got, CUSTMEM_WHY_LOOKUP_FAILED, 0, "", "");
+  CHECK_INT(custmem_resolve_many(store, A, queries, 2, page), CUSTMEM_CORRUPT);
+  CHECK_ANSWER(&page[0], CUSTMEM_WHY_LOOKUP_FAILED, 0, "", "");
+  CHECK_ANSWER(&page[1], CUSTMEM_WHY_ONE_MATCH, 0, sound, "393337654321");
+  CHECK_INT(
+    custmem_customer_find(store, A, "whatsapp", NUMBER, ENDS, &customer), CUSTMEM_CORRUPT
+  );
+  CHECK_TEXT(customer.id, "");
+  CHECK_INT(
+    custmem_customer_create(store, &actor, "whatsapp", NUMBER, ENDS, NULL, 0, &customer, NULL),
+    CUSTMEM_CORRUPT
+  );
+  CHECK_TEXT(customer.id, "");
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
 }
 
@@ -901,7 +956,7 @@ static int resolve_inbox(const inbox *box, custmem *store, custmem_resolution *g
 
 TEST(a_batch_gives_what_single_calls_give) {
   static custmem_resolution single[INBOX], batch[INBOX];
-  static const int sizes[] = {1, 7, 50, INBOX};
+  static const int sizes[] = {1, 2, 7, 49, 50, 51, 99, 100, 101, 151, INBOX};
   inbox *box = inbox_make(NULL);
   int seen[KINDS] = {0};
   size_t s;
@@ -1553,6 +1608,10 @@ static void run_path(void) {
   RUN(
     a_damaged_link_never_hands_out_another_instructors_customer,
     "CM-2.1 §5 core rule, §6 no cross-instructor access; D-4"
+  );
+  RUN(
+    a_damaged_index_never_hands_out_another_instructors_customer,
+    "CM-2.1 §5 core rule, §6 no cross-instructor access; CM-1 §4.1; D-4"
   );
   RUN(
     two_conversations_with_one_identifier_stay_unlinked_until_a_human_links_each,

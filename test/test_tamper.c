@@ -41,9 +41,6 @@ enum { STEPS = 36, CONVERSATIONS = 6, CUSTOMERS = 3, EVENTS = 64, NOBODY = -1 };
 /* Whose step each is: A has 24 events, B 11, C one; D has customers and no event. */
 static const char TURNS[STEPS + 1] = "aabaabaabacaabaabaabaaabababaaabaaab";
 
-static uint64_t seed_of_all = 20250615;
-static int full;
-
 /* ---- The encoding, from custmem.h ---------------------------------------------------------- */
 
 static uint32_t rotated(uint32_t x, int by) {
@@ -364,13 +361,13 @@ static struct story new_story(uint64_t seed) {
 }
 
 static void make_base(void) {
-  struct story story = new_story(seed_of_all);
+  struct story story = new_story(test_seed());
   vfs_shim_hurry(1);
   snprintf(base.path, sizeof base.path, "%s", test_path("tampered.db"));
   start_store(TWIN_ID);
   tell(&story, 0, 0);
   take_image(base.path, &base.twin);
-  story = new_story(seed_of_all);
+  story = new_story(test_seed());
   start_store(STORE_ID);
   take_image(base.path, &base.after[0]);
   tell(&story, 0, 1);
@@ -1677,7 +1674,7 @@ static struct attack {
 };
 
 static void mutate_once(struct attack *attack, int n) {
-  uint64_t seed = seed_of_all + (uint64_t)(attack - ATTACKS) * UINT64_C(1000003) + (uint64_t)n;
+  uint64_t seed = test_seed() + (uint64_t)(attack - ATTACKS) * UINT64_C(1000003) + (uint64_t)n;
   char attach[600];
   struct expected expected;
   int changed, by;
@@ -1693,18 +1690,20 @@ static void mutate_once(struct attack *attack, int n) {
   attack->done++;
   by = ask(&expected);
   if (by == WAYS)
-    printf("  (%s, number %d, seed %" PRIu64 ")\n", attack->name, n, seed_of_all);
+    printf("  (%s, number %d, seed %" PRIu64 ")\n", attack->name, n, test_seed());
   else
     attack->by[by]++;
 }
 
 /* Of the classes that go through all cells, a share takes cells far apart. */
 static void mutate_all_of(struct attack *attack) {
-  uint64_t seed = seed_of_all ^ (uint64_t)(attack - ATTACKS);
-  int size = full ? attack->full : attack->share, i;
+  uint64_t seed = test_seed() ^ (uint64_t)(attack - ATTACKS);
+  int size = test_is_full() ? attack->full : attack->share, i;
   for (i = 0; i < size; i++)
     mutate_once(
-      attack, !full && attack->is_each ? (int)(test_random(&seed) % (uint64_t)attack->full) : i
+      attack, !test_is_full() && attack->is_each
+                ? (int)(test_random(&seed) % (uint64_t)attack->full)
+                : i
     );
 }
 
@@ -1729,7 +1728,7 @@ static void print_table(void) {
   printf(
     "  tampering: %d mutations, seed %" PRIu64 ": %d shown by opening, %d by verify at their"
     " place, %d by check, %d by an anchor alone, %d by nothing\n",
-    done, seed_of_all, total[BY_OPEN], total[BY_VERIFY], total[BY_CHECK], total[BY_ANCHOR],
+    done, test_seed(), total[BY_OPEN], total[BY_VERIFY], total[BY_CHECK], total[BY_ANCHOR],
     total[BY_NOTHING]
   );
 }
@@ -1772,15 +1771,12 @@ TEST(what_is_tampered_with_is_shown_where_it_is_or_is_listed_as_not_to_be_shown)
   }
   /* What is hidden without a name would be news. */
   CHECK_INT(HIDDEN[IN_SIGHT].done, 0);
-  if (full) CHECK(done >= 10000);
+  if (test_is_full()) CHECK(done >= 10000);
   print_table();
 }
 
 int main(int argc, char **argv) {
-  const char *size = getenv("CUSTMEM_FAULTS"), *seed = getenv("CUSTMEM_SEED");
   int i;
-  full = size != NULL && strcmp(size, "all") == 0;
-  if (seed != NULL) seed_of_all = strtoull(seed, NULL, 10);
   test_init(argc, argv);
   vfs_shim_install();
   if (argc < 2 || strcmp(argv[1], "--list") != 0) make_base();

@@ -282,7 +282,7 @@ static int shim_last_error(sqlite3_vfs *vfs, int size, char *text) {
 
 void vfs_shim_reset(void) {
   memset(state.calls, 0, sizeof state.calls);
-  state.slept_us = 0;
+  state.slept_us = state.fired = 0;
   vfs_shim_fail(NULL);
   vfs_shim_watch(NULL, NULL);
 }

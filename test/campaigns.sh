@@ -1,0 +1,111 @@
+#!/bin/sh
+# Every fault campaign at its full size, two at a time: a line each when it ends, with what it printed, and the
+# sum. Each is repeatable from the seed that it prints.
+#   sh test/campaigns.sh
+#   CUSTMEM_SEED=7 sh test/campaigns.sh            another run
+#   CAMPAIGNS='power model' sh test/campaigns.sh   only these
+set -u
+cd "$(dirname "$0")/.." || exit 1
+BUILD=${BUILD:-build}
+CAMPAIGN_AT_ONCE=${CAMPAIGN_AT_ONCE:-2}
+SANITIZER_CC=${SANITIZER_CC:-$(command -v clang || echo cc)}
+export BUILD SANITIZER_CC
+export CUSTMEM_FAULTS=all
+export ASAN_OPTIONS="${ASAN_OPTIONS:-malloc_context_size=1:quarantine_size_mb=4}"
+# Thousands of small files a second: in memory, where it can be.
+[ -n "${TMPDIR:-}" ] || { [ -d /dev/shm ] && [ -w /dev/shm ] && export TMPDIR=/dev/shm; }
+
+without_memory='opening_and_closing_without_memory reading_without_memory resolving_without_memory
+  writing_without_memory'
+on_a_failing_disk='checking_and_backup_without_memory opening_and_closing_on_a_failing_disk
+  reading_on_a_failing_disk resolving_on_a_failing_disk writing_on_a_failing_disk
+  checking_and_backup_on_a_failing_disk
+  a_commit_that_finds_no_room_in_the_index_is_of_unknown_outcome'
+cuts='what_was_acknowledged_survives_every_power_cut the_cuts_find_what_synchronous_off_loses
+  the_cuts_find_what_a_lying_disk_loses
+  synchronous_normal_loses_acknowledged_writes_and_stays_consistent'
+recoveries='a_crashed_store_recovers_whenever_memory_fails_meanwhile
+  a_crashed_store_recovers_whenever_the_disk_fails_meanwhile'
+
+# NAME CONFIGURATION PROGRAM TEST…: the longest first.
+campaigns() {
+  echo memory asan test_faults $without_memory
+  echo disk asan test_faults $on_a_failing_disk
+  echo model plain test_model
+  echo recovery plain test_power $recoveries
+  echo kill plain test_kill
+  echo damage asan test_damage
+  echo tamper plain test_tamper
+  echo power plain test_power $cuts
+  echo full plain test_full
+  echo histories plain test_histories
+  echo threads tsan test_concurrency
+  echo threads8 tsan test_histories what_threads_were_told_is_what_the_audit_says
+}
+
+wanted() {
+  campaigns | while read -r name rest; do
+    case " ${CAMPAIGNS:-$name} " in *" $name "*) echo "$name $rest" ;; esac
+  done
+}
+
+# Each configuration has its own objects; SQLite is compiled once for each.
+build() {
+  for configuration in $(wanted | cut -d ' ' -f 2 | sort -u); do
+    programs=$(wanted | awk -v c="$configuration" '$2 == c { print $3 }' | sort -u)
+    case $configuration in
+      plain)
+        directory=$BUILD
+        set --
+        ;;
+      asan)
+        directory=$BUILD/asan
+        set -- CC="$SANITIZER_CC" \
+          SANITIZE='-O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all'
+        ;;
+      tsan)
+        directory=$BUILD/tsan
+        set -- CC="$SANITIZER_CC" SANITIZE='-O1 -fsanitize=thread'
+        ;;
+    esac
+    # shellcheck disable=SC2086
+    make -s BUILD="$directory" "$@" $(printf "$directory/%s " $programs) &
+  done
+  wait
+}
+
+run() { # NAME CONFIGURATION PROGRAM TEST…
+  name=$1 configuration=$2 program=$3
+  shift 3
+  case $configuration in plain) directory=$BUILD ;; *) directory=$BUILD/$configuration ;; esac
+  log=$BUILD/campaigns/$name.log
+  started=$(date +%s)
+  TSAN_OPTIONS=halt_on_error=1:suppressions=.ci/tsan.txt \
+    "$directory/$program" "$@" > "$log" 2>&1 < /dev/null
+  status=$?
+  {
+    if [ "$status" -eq 0 ]; then
+      echo "ok      $name ($configuration, $(($(date +%s) - started)) s)"
+      grep -a '^  .*seed [0-9]' "$log"
+    else
+      echo "FAILED  $name ($configuration, exit status $status): the end of $log"
+      tail -n 30 "$log"
+    fi
+  } > "$log.told"
+  cat "$log.told"
+  [ "$status" -eq 0 ]
+}
+
+if [ "${1-}" = --run ]; then
+  shift
+  run "$@"
+  exit
+fi
+
+mkdir -p "$BUILD/campaigns" && rm -f "$BUILD"/campaigns/* && build || exit 1
+all=$(wanted | wc -l)
+wanted | xargs -P "$CAMPAIGN_AT_ONCE" -L 1 sh test/campaigns.sh --run
+passed=$(cat "$BUILD"/campaigns/*.told | grep -c '^ok ')
+echo
+echo "$passed passed, $((all - passed)) failed"
+[ "$passed" -eq "$all" ]

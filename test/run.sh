@@ -83,6 +83,10 @@ readme_program() {
 }
 
 # Every test that the README's table of rules names is there, and the table has all its parts.
+readme_shell() {
+  sh test/readme_shell.sh "${CUSTMEM_SHELL:-./custmem}"
+}
+
 readme_rules() {
   for program in "$BUILD"/test_*; do
     case $program in *.o) ;; *) "$program" --list ;; esac
@@ -111,6 +115,7 @@ check old_sqlite_refused
 check calls_only_sqlite
 check header_program
 check readme_program
+check readme_shell
 check readme_rules
 
 for program in "$@"; do

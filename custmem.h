@@ -228,7 +228,8 @@ CUSTMEM_API void custmem_options_init(custmem_options *options);
 **
 ** Errors: MISUSE (options of an unknown size), EMPTY, TOO_LONG and BAD_TEXT (the path), SOURCE,
 ** FULL, READONLY (the file may not be written and read_only was not asked), and the codes 60 to 71
-** except EXISTS. On any, *store is NULL.
+** except EXISTS. On any, *store is NULL; a file that was to become a store may be left behind empty, and
+** becomes one the next time.
 */
 CUSTMEM_API int custmem_open(
   const char *path,               /* a file, or ":memory:" */

@@ -82,11 +82,11 @@ readme_program() {
   mkdir "$scratch/empty" && (cd "$scratch/empty" && ../readme) > "$scratch/printed" && diff "$scratch/expected" "$scratch/printed"
 }
 
-# Every test that the README's table of rules names is there, and the table has all its parts.
 readme_shell() {
   sh test/readme_shell.sh "${CUSTMEM_SHELL:-./custmem}"
 }
 
+# Every test that the README's table of rules names is there, and the table has all its parts.
 readme_rules() {
   for program in "$BUILD"/test_*; do
     case $program in *.o) ;; *) "$program" --list ;; esac

@@ -175,8 +175,11 @@ class Source:
         return end
 
     def name_of(self, first, last):
+        """A function's or a table's; of a struct with a table behind it the table's."""
         for k in range(first, last):
-            if self.tokens[k].kind == 'name' and self.tokens[k + 1].text in ('(', '[', '=', '{'):
+            if self.tokens[k].text == '{' and self.tokens[self.partner[k] + 1].kind == 'name':
+                return self.tokens[self.partner[k] + 1].text
+            if self.tokens[k].kind == 'name' and self.tokens[k + 1].text in ('(', '[', '='):
                 return self.tokens[k].text
         return self.tokens[first].text
 
@@ -632,7 +635,7 @@ class Suite:
 
 class Campaign:
     def __init__(self, source, build, runner, suite, spend):
-        self.spend, self.first = spend, read_first()
+        self.spend, self.first, self.reasons = spend, read_first(), read_reasons()
         self.source, self.build, self.runner, self.suite = source, build, runner, suite
         self.kills = collections.defaultdict(collections.Counter)
         self.all_kills = collections.Counter()
@@ -706,8 +709,8 @@ class Campaign:
                 is_new = self.build.optimised(changed, folder) != self.original
                 if not is_new:
                     return 'equivalent', ''
-            if spent > self.spend:
-                return 'undecided', ''
+            if spent > (FAST_SECONDS if self.has_reason(mutant) else self.spend):
+                return 'listed' if self.has_reason(mutant) else 'undecided', ''
             seconds = sum(self.suite.seconds[(program, name)] for name in names)
             outcome = self.runner.run(program, names, folder, 1 + 4 * seconds)
             spent += outcome.seconds
@@ -715,7 +718,11 @@ class Campaign:
                 return 'killed', ' '.join(self.note(mutant, program, names, outcome.why))
         if not is_new and self.build.optimised(changed, folder) == self.original:
             return 'equivalent', ''
-        return 'alive', ''
+        return 'listed' if self.has_reason(mutant) else 'alive', ''
+
+    def has_reason(self, mutant):
+        """Whether the list has a reason for every mutant of the function: then only the fast tests are tried."""
+        return (mutant.function, '*', '*') in self.reasons
 
     @staticmethod
     def groups(tests):
@@ -784,7 +791,8 @@ def key_of(source, mutant):
 
 
 def read_reasons():
-    """The list: '= reason' stands over the mutants it is of, each '@ function', '- before', '+ after'."""
+    """The list: '= reason' stands over the mutants it is of, each '@ function', '- before', '+ after'; '- *' and
+    '+ *' are all of a function's."""
     reasons, reason, function, before = {}, '', '', ''
     if not os.path.exists(REASONS):
         return reasons
@@ -857,7 +865,7 @@ def choose(mutants, source, options, build):
 def report(source, results, reasons, options, build, begun):
     by_verdict = collections.Counter(verdict for _, verdict, _, _ in results)
     alive = [key_of(source, m) for m, verdict, _, _ in results if verdict in ('alive', 'listed', 'undecided')]
-    unexplained = [key for key in alive if key not in reasons]
+    unexplained = [key for key in alive if key not in reasons and (key[0], '*', '*') not in reasons]
     with open(build.path('alive.json'), 'w', encoding='utf-8') as file:
         json.dump(alive, file)
     write_alive(build.path('alive.txt'), unexplained)
@@ -866,8 +874,8 @@ def report(source, results, reasons, options, build, begun):
     kinds = collections.Counter(m.kind for m, _, _, _ in results)
     print(f'{len(results)} mutants of custmem.c: ' + ', '.join(f'{n} {k}' for k, n in sorted(kinds.items())))
     print(f'not run: {by_verdict["stillborn"]} do not compile, {by_verdict["equivalent"]} are the same object code')
-    print(f'{killed} of {ran} killed ({percent:.2f} %), {len(alive)} alive ({by_verdict["listed"]} of them listed and '
-          f'not run), {len(unexplained)} without a reason in test/mutants.txt')
+    print(f'{killed} of {ran} killed ({percent:.2f} %), {len(alive)} alive ({by_verdict["listed"]} of them listed: '
+          f'not run, or only with the fast tests), {len(unexplained)} without a reason in test/mutants.txt')
     print(f'{time.monotonic() - begun:.0f} s, {options.jobs} at a time')
     for function, before, after in unexplained[:40]:
         print(f'  {function}\n    - {before}\n    + {after}')

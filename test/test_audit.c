@@ -1202,6 +1202,36 @@ TEST(a_history_that_took_another_turn_is_found_by_an_anchor_alone) {
   check_anchor(fork, A, &heads.of[A][EVENTS_A], CUSTMEM_FAULT_ANCHOR_BEYOND);
 }
 
+/* A later version's own doing, as the schema has it: read as what it is, never made here. */
+TEST(an_event_of_the_system_is_read_as_one) {
+  const char *path = test_path("system.db");
+  char sql[1024];
+  const char *anna;
+  custmem *store = test_store(path);
+  static custmem_event events[2];
+  int32_t count;
+  sqlite3 *db;
+  REQUIRE(store != NULL);
+  anna = test_customer(store, "ada", "393331234567");
+  db = test_plain(path);
+  snprintf(
+    sql, sizeof sql,
+    "BEGIN; INSERT INTO audit_events VALUES ('ada', 1, 'conversation.customer_linked', 'c1', "
+    "NULL, '%s',"
+    " 'system', NULL, 'because', NULL, 5, zeroblob(32));"
+    "INSERT INTO conversation_links VALUES ('c1', 'ada', '%s', 1, 5); COMMIT",
+    anna, anna
+  );
+  CHECK_INT(test_sql(db, sql), SQLITE_OK);
+  sqlite3_close(db);
+  CHECK_INT(custmem_audit_read(store, "ada", 0, events, 2, &count), CUSTMEM_OK);
+  CHECK_INT(count, 1);
+  CHECK_INT(events[0].actor_type, CUSTMEM_ACTOR_SYSTEM);
+  CHECK_TEXT(events[0].actor_id, "");
+  CHECK_TEXT(events[0].new_customer_id, anna);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
 int main(int argc, char **argv) {
   test_init(argc, argv);
   RUN(the_frozen_chain_has_the_documented_hashes, "CM-2.5; CM-2.3 §6; D-7");
@@ -1226,5 +1256,6 @@ int main(int argc, char **argv) {
   RUN(a_tail_cut_off_with_its_links_is_found_by_an_anchor_alone, "CM-2.5; D-7");
   RUN(a_tail_cut_off_without_its_links_is_found, "CM-2.5; D-7");
   RUN(a_history_that_took_another_turn_is_found_by_an_anchor_alone, "CM-2.5; D-7");
+  RUN(an_event_of_the_system_is_read_as_one, "CM-2.5; CM-2.3 §3.2");
   return test_report();
 }

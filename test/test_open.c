@@ -592,7 +592,8 @@ TEST(a_read_only_handle_makes_no_store) {
   before = keep(empty);
   test_options(&options);
   options.read_only = 1;
-  CHECK(open_with(empty, &options, message, &store) != CUSTMEM_OK);
+  CHECK_INT(open_with(empty, &options, message, &store), CUSTMEM_OTHER_APPLICATION);
+  CHECK_TEXT(message, "the file is empty: no store yet");
   CHECK(store == NULL);
   CHECK(is_kept(empty, &before));
 }
@@ -1913,6 +1914,9 @@ TEST(a_backup_overwrites_nothing) {
   backup_refused(store, pointer, CUSTMEM_EXISTS, CUSTMEM_SYMLINK);
   backup_refused(store, loose, CUSTMEM_EXISTS, CUSTMEM_SYMLINK);
   backup_refused(store, scratch("target"), CUSTMEM_EXISTS, CUSTMEM_NOT_A_FILE);
+  REQUIRE(mkfifo(scratch("piped.db-journal"), 0600) == 0);
+  backup_refused(store, scratch("piped.db"), CUSTMEM_NOT_A_FILE, CUSTMEM_NOT_A_FILE);
+  backup_refused(store, scratch("target/"), CUSTMEM_NOT_A_FILE, CUSTMEM_NOT_A_FILE);
   backup_refused(store, scratch("no/copy.db"), CUSTMEM_NO_PATH, CUSTMEM_NO_PATH);
   backup_refused(store, scratch("there/copy.db"), CUSTMEM_NO_PATH, CUSTMEM_NO_PATH);
   backup_refused(store, "", CUSTMEM_EMPTY, CUSTMEM_EMPTY);
@@ -2593,6 +2597,102 @@ TEST(a_file_system_without_wal_is_refused) {
   CHECK_INT(sqlite3_vfs_unregister(&vfs), SQLITE_OK);
 }
 
+/* ---- What the sources make of a store ---------------------------------------------------- */
+
+TEST(a_store_has_the_id_and_the_time_that_its_sources_give) {
+  static const char *const paths[] = {NULL, "sources.db"};
+  custmem_info infos[2];
+  size_t i;
+  for (i = 0; i < COUNT(paths); i++) {
+    custmem *store;
+    test_sources_reset();
+    store = test_store(paths[i] != NULL ? scratch(paths[i]) : NULL);
+    REQUIRE(store != NULL);
+    CHECK_INT(custmem_store_info(store, &infos[i]), CUSTMEM_OK);
+    CHECK_INT(custmem_close(store), CUSTMEM_OK);
+    CHECK_INT(infos[i].created_at_ms, INT64_C(1750000000000));
+    CHECK_INT(infos[i].id[14], '7');
+    CHECK_INT(strncmp(infos[i].id, "01977420-dc00-7", 15), 0); /* the time, in 48 bits */
+  }
+  CHECK_TEXT(infos[1].id, infos[0].id);
+}
+
+/* The second try at a sealed file may fail, too; each file that is opened, in its turn. */
+static int body_of_failing_sealed(const char *directory) {
+  char path[NAME_SIZE];
+  int good, fired = 1, n;
+  snprintf(path, sizeof path, "%s/store.db", directory);
+  good = make_store(path) && set_read_only_media(directory, path, 1);
+  good = CHECK_INT(vfs_shim_install(), SQLITE_OK) && good;
+  for (n = 1; fired && n < 20; n++) {
+    char message[CUSTMEM_MESSAGE_MAX + 1];
+    vfs_shim_fault fault = {
+      VFS_SHIM_BIT(VFS_SHIM_OPEN) | VFS_SHIM_BIT(VFS_SHIM_CREATE),
+      VFS_SHIM_ALL,
+      1,
+      0,
+      SQLITE_PERM,
+      0};
+    custmem_options options;
+    custmem *store = NULL;
+    int rc;
+    fault.nth = n;
+    test_options(&options);
+    options.read_only = 1;
+    vfs_shim_fail(&fault);
+    rc = open_with(path, &options, message, &store);
+    fired = vfs_shim_fired() > 0;
+    vfs_shim_fail(NULL);
+    if (store != NULL) good = read_everything(store) && good;
+    if (store != NULL) custmem_close(store);
+    good = CHECK(rc == CUSTMEM_OK || (fired && rc == CUSTMEM_PERMISSION)) && good;
+    good = CHECK((rc == CUSTMEM_OK) == (store != NULL)) && good;
+    good = CHECK_INT(vfs_shim_open_files(), 0) && good;
+  }
+  good = CHECK(!fired && n > 3) && good;
+  vfs_shim_remove();
+  return set_read_only_media(directory, path, 0) && good;
+}
+
+TEST(a_sealed_file_that_cannot_be_opened_is_refused) {
+  CHECK(in_child(body_of_failing_sealed, open_directory("sealedfail"), 1));
+}
+
+/* A copy is our own file: what SQLite says of it is what the store's pages are, or what the disk did. */
+TEST(a_backup_whose_copy_fails_says_why_and_leaves_nothing) {
+  static const struct {
+    int sqlite, code;
+  } cases[] = {
+    {SQLITE_READONLY, CUSTMEM_CORRUPT},
+    {SQLITE_NOTADB, CUSTMEM_CORRUPT},
+    {SQLITE_FULL, CUSTMEM_FULL},
+    {SQLITE_PERM, CUSTMEM_PERMISSION},
+  };
+  const char *path = scratch("copied.db"), *copy = scratch("failed-copy.db");
+  custmem *store;
+  size_t i;
+  REQUIRE(vfs_shim_install() == SQLITE_OK);
+  store = test_store(path);
+  CHECK(fill(store));
+  for (i = 0; i < COUNT(cases); i++) {
+    vfs_shim_fault fault = {
+      VFS_SHIM_BIT(VFS_SHIM_OPEN) | VFS_SHIM_BIT(VFS_SHIM_CREATE), VFS_SHIM_ALL, 1, 0, 0, 0};
+    fault.code = cases[i].sqlite;
+    vfs_shim_fail(&fault);
+    CHECK_INT(custmem_backup(store, copy), cases[i].code);
+    CHECK_INT(vfs_shim_fired(), 1);
+    vfs_shim_fail(NULL);
+    CHECK(!exists(copy));
+  }
+  meddle.fchmod_error = EIO;
+  CHECK_INT(custmem_backup(store, copy), CUSTMEM_IO);
+  meddle = NO_MEDDLING;
+  CHECK(!exists(copy));
+  CHECK_INT(custmem_backup(store, copy), CUSTMEM_OK);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+  vfs_shim_remove();
+}
+
 /* ---- What SQLite may say ----------------------------------------------------------------- */
 
 TEST(every_code_of_sqlite_has_one_of_custmem) {
@@ -2793,6 +2893,9 @@ int main(int argc, char **argv) {
   RUN(a_database_of_256_tables_is_another_applications, "D-8");
   RUN(a_newer_version_in_the_wal_is_refused, "D-8");
   RUN(a_file_system_without_wal_is_refused, "D-8");
+  RUN(a_store_has_the_id_and_the_time_that_its_sources_give, "D-8");
+  RUN(a_sealed_file_that_cannot_be_opened_is_refused, "D-8");
+  RUN(a_backup_whose_copy_fails_says_why_and_leaves_nothing, "D-8");
   RUN(every_code_of_sqlite_has_one_of_custmem, "D-8");
   RUN(without_any_memory_opening_says_so, "D-8");
   RUN(a_long_backup_can_be_interrupted, "D-8");

@@ -1914,7 +1914,7 @@ static int copy_image(custmem *store) {
     );
   if (rc == SQLITE_OK) {
     backup = sqlite3_backup_init(store->db, "main", from, "main");
-    sqlite3_backup_step(backup, -1);
+    if (backup != NULL) sqlite3_backup_step(backup, -1);
     rc = backup != NULL ? sqlite3_backup_finish(backup) : sqlite3_errcode(store->db);
   }
   sqlite3_close(from);

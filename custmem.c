@@ -4412,12 +4412,16 @@ static int verify_link_count(
     read_text(&reader, stray, sizeof stray);
   }
   release(stmt);
-  if (rc == CUSTMEM_OK)
-    rc = report_fault(
-      store, report, CUSTMEM_FAULT_LINK, instructor_id, 0, stray,
-      "a conversation has a link that no audit event made"
+  if (rc != CUSTMEM_OK) return rc;
+  if (stray[0] == '\0')
+    return report_fault(
+      store, report, CUSTMEM_FAULT_DATABASE, instructor_id, 0, "",
+      "the index conversation_links_customer does not hold what its table holds"
     );
-  return rc;
+  return report_fault(
+    store, report, CUSTMEM_FAULT_LINK, instructor_id, 0, stray,
+    "a conversation has a link that no audit event made"
+  );
 }
 
 /* One instructor's chain and links, within the caller's read transaction. What was counted before is

@@ -394,6 +394,7 @@ static int64_t last_of(int who, int conversation, int64_t until) {
 ** verify      the faults that verify may name; 0: it shows nothing
 ** seq         where, or ANYWHERE
 ** subject     which conversation, or "" for any
+** perhaps     what verify may show as well as not: it looks there only where it must
 ** check       what check alone may name (verify's faults are always its own too); 0: nothing
 ** same_until  the chain is still the base's up to here: what an anchor must know
 ** ends        how many events the chain has
@@ -415,6 +416,7 @@ struct expected {
   int open;
   int who;
   unsigned verify;
+  unsigned perhaps;
   int64_t seq;
   char subject[CUSTMEM_ID_MAX + 1];
   unsigned check;
@@ -506,6 +508,8 @@ static int ask_verify(custmem *store, const struct expected *expected) {
   custmem_report report;
   int64_t count = base.count[expected->who], at;
   int good = 1, rc = verify_with(store, expected, -1, &report);
+  if (expected->perhaps != 0 && rc == CUSTMEM_BROKEN)
+    return CHECK((expected->perhaps >> report.fault & 1) != 0);
   if (expected->verify != 0) {
     good &= CHECK_INT(rc, CUSTMEM_BROKEN) && CHECK(is_placed(&report, expected));
     if (!good)
@@ -886,6 +890,15 @@ static int has_nul(const struct value *value) {
   return value->type == SQLITE_TEXT && memchr(value->bytes, '\0', (size_t)value->size) != NULL;
 }
 
+/* Text as a call takes it for an id: UTF-8, no control characters. */
+static int is_clean_id(const struct value *id) {
+  custmem_customer customer;
+  custmem *memory = test_store(NULL);
+  int rc = custmem_customer_get(memory, "instructor", id->bytes, &customer);
+  custmem_close(memory);
+  return rc == CUSTMEM_NO_CUSTOMER;
+}
+
 static int field_of_link(int n, uint64_t *seed, struct expected *expected) {
   struct cell cell;
   int who, conversation;
@@ -897,7 +910,8 @@ static int field_of_link(int n, uint64_t *seed, struct expected *expected) {
   if (
     cell.column > 1 &&
     (cell.after.type != cell.before[cell.column].type || has_nul(&cell.after) ||
-     (cell.after.type == SQLITE_TEXT && !is_text_of(&cell.after, 1, CUSTMEM_UUID_SIZE)))
+     (cell.after.type == SQLITE_TEXT &&
+      (!is_text_of(&cell.after, 1, CUSTMEM_UUID_SIZE) || !is_clean_id(&cell.after))))
   ) {
     expected->verify |= BIT(DATABASE);
     expected->seq = ANYWHERE;
@@ -1266,19 +1280,21 @@ static int give_link(int n, uint64_t *seed, struct expected *expected) {
 static int index_alone(int n, uint64_t *seed, struct expected *expected) {
   static const struct {
     const char *index, *columns, *set;
-    unsigned verify;
+    unsigned verify, perhaps;
   } cases[] = {
-    {"audit_events_conversation", "a, b, c, d, e, f", "f = f + 1", BIT(DATABASE) | BIT(LINK)},
+    {"audit_events_conversation", "a, b, c, d, e, f", "f = f + 1", BIT(DATABASE) | BIT(LINK),
+     0},
     {"audit_events_conversation", "a, b, c, d, e, f", "e = '" STORE_ID "'",
-     BIT(DATABASE) | BIT(LINK) | BIT(PREVIOUS)},
+     BIT(DATABASE) | BIT(LINK) | BIT(PREVIOUS), 0},
     {"audit_events_conversation", "a, b, c, d, e, f", "c = c + 100",
-     BIT(DATABASE) | BIT(LINK) | BIT(PREVIOUS)},
+     BIT(DATABASE) | BIT(LINK) | BIT(PREVIOUS), 0},
     {"audit_events_conversation", "a, b, c, d, e, f", NULL,
-     BIT(DATABASE) | BIT(LINK) | BIT(PREVIOUS)},
-    {"conversation_links_customer", "a, b, c", NULL, 0},
-    {"customers_identity", "a, b, c, d", NULL, 0},
-    {"customers_owner", "a, b", NULL, 0},
-    {"customers_identity", "a, b, c, d", "d = '" STORE_ID "'", 0},
+     BIT(DATABASE) | BIT(LINK) | BIT(PREVIOUS), 0},
+    /* Asked only where links were not all walked over beside the events. */
+    {"conversation_links_customer", "a, b, c", NULL, 0, BIT(DATABASE)},
+    {"customers_identity", "a, b, c, d", NULL, 0, 0},
+    {"customers_owner", "a, b", NULL, 0, 0},
+    {"customers_identity", "a, b, c, d", "d = '" STORE_ID "'", 0, 0},
   };
   int which = n % COUNT_OF(cases), row;
   int root =
@@ -1294,7 +1310,8 @@ static int index_alone(int n, uint64_t *seed, struct expected *expected) {
   if (cases[which].verify != 0) {
     row = (int)(test_random(seed) % (uint64_t)base.count[A]);
     shown(expected, A, cases[which].verify, ANYWHERE);
-  }
+  } else
+    expected->perhaps = cases[which].perhaps;
   expected->check = BIT(DATABASE);
   if (cases[which].set != NULL)
     return sql(
@@ -1331,6 +1348,7 @@ static int link_behind_its_index(int n, uint64_t *seed, struct expected *expecte
       INSTRUCTOR[who], base.customers[who][0]
     );
     expect_nothing(expected, who);
+    expected->perhaps = BIT(LINK) | BIT(DATABASE);
     expected->check = BIT(DATABASE);
   }
   tighten(0);

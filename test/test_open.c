@@ -2757,6 +2757,29 @@ TEST(without_any_memory_opening_says_so) {
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
 }
 
+/* The heap's limit is raised step by step, until a second store in memory (which copies the first one's
+** pages) can be opened: each time before it is refused, and nothing is left. */
+TEST(a_second_store_in_memory_opens_or_says_that_there_is_no_memory) {
+  enum { STEP = 256, STEPS = 8192 };
+  sqlite3_int64 used, limit = sqlite3_hard_heap_limit64(-1);
+  custmem *first = test_store(NULL), *second = NULL;
+  custmem_options options;
+  int step, rc = CUSTMEM_NOMEM;
+  test_options(&options);
+  used = sqlite3_memory_used();
+  for (step = 0; step < STEPS && rc == CUSTMEM_NOMEM; step++) {
+    sqlite3_hard_heap_limit64(used + 1 + step * STEP);
+    rc = custmem_open(":memory:", &options, &second);
+    if (rc != CUSTMEM_OK) CHECK_INT(sqlite3_memory_used(), used);
+  }
+  sqlite3_hard_heap_limit64(limit);
+  CHECK_INT(rc, CUSTMEM_OK);
+  CHECK(step > 20);
+  CHECK(fill(second));
+  CHECK_INT(custmem_close(second), CUSTMEM_OK);
+  CHECK_INT(custmem_close(first), CUSTMEM_OK);
+}
+
 /* ---- A backup of many pages -------------------------------------------------------------- */
 
 static struct {
@@ -2895,6 +2918,7 @@ int main(int argc, char **argv) {
   RUN(a_backup_whose_copy_fails_says_why_and_leaves_nothing, "D-8");
   RUN(every_code_of_sqlite_has_one_of_custmem, "D-8");
   RUN(without_any_memory_opening_says_so, "D-8");
+  RUN(a_second_store_in_memory_opens_or_says_that_there_is_no_memory, "D-8");
   RUN(a_long_backup_can_be_interrupted, "D-8");
   return test_report();
 }

@@ -1563,6 +1563,20 @@ static int look_at_path(custmem *store, const char *full, enum place *place) {
   return CUSTMEM_OK;
 }
 
+/* What SQLite would open beside the file must be a plain file too: it would wait for ever for a pipe. */
+static int look_beside(custmem *store, const char *full) {
+  static const char *const suffixes[] = {"-wal", "-shm", "-journal"};
+  char name[CUSTMEM_PATH_MAX + sizeof "-journal"];
+  struct stat status;
+  size_t i;
+  for (i = 0; i < COUNT_OF(suffixes); i++) {
+    sqlite3_snprintf((int)sizeof name, name, "%s%s", full, suffixes[i]);
+    if (stat(name, &status) == 0 && !S_ISREG(status.st_mode))
+      return fail(store, CUSTMEM_NOT_A_FILE, "path", "%s: not a plain file", name);
+  }
+  return CUSTMEM_OK;
+}
+
 /* Makes an empty file that only its owner may use, whatever the umask. */
 static int create_file(custmem *store, const char *full) {
   int file, rc = CUSTMEM_OK;
@@ -1900,7 +1914,7 @@ static int copy_image(custmem *store) {
     );
   if (rc == SQLITE_OK) {
     backup = sqlite3_backup_init(store->db, "main", from, "main");
-    sqlite3_backup_step(backup, -1);
+    if (backup != NULL) sqlite3_backup_step(backup, -1);
     rc = backup != NULL ? sqlite3_backup_finish(backup) : sqlite3_errcode(store->db);
   }
   sqlite3_close(from);
@@ -2187,6 +2201,7 @@ static int open_file(custmem *store, const char *path) {
   enum place place = NOWHERE;
   int rc = resolve_path(store, path, full);
   if (rc == CUSTMEM_OK) rc = look_at_path(store, full, &place);
+  if (rc == CUSTMEM_OK) rc = look_beside(store, full);
   if (rc == CUSTMEM_OK && place == NOWHERE) {
     if (store->read_only) return fail(store, CUSTMEM_NO_PATH, "path", "%s: no such file", full);
     rc = create_file(store, full);
@@ -4696,6 +4711,7 @@ int custmem_backup(custmem *store, const char *path) {
   /* The row that it stays on keeps the transaction at one moment. */
   rc = statement(store, SELECT_STORE, &stmt, "");
   if (rc == CUSTMEM_OK) rc = step(store, stmt, &row);
+  if (rc == CUSTMEM_OK) rc = look_beside(store, full);
   if (rc == CUSTMEM_OK) rc = create_file(store, full);
   if (rc == CUSTMEM_OK) {
     rc = write_copy(store, full);

@@ -155,13 +155,13 @@ enum custmem_code {
   CUSTMEM_INTERNAL = 50,        /* a fault of custmem's own: please report */
 
   /* Opening, and a backup's target. The file is left byte for byte as it was. */
-  CUSTMEM_NO_PATH = 60,        /* no such directory, or (read-only) no such file */
-  CUSTMEM_NOT_A_FILE = 61,     /* a directory, a device, a pipe or a socket */
-  CUSTMEM_SYMLINK = 62,        /* the last part of the path is a symbolic link */
-  CUSTMEM_HARD_LINK = 63,      /* the file has a second name, and so a second WAL */
-  CUSTMEM_PERMISSION = 64,     /* the file or its directory may not be read, or not created */
-  CUSTMEM_EXISTS = 65,         /* backup: the target is there already */
-  CUSTMEM_NOT_A_DATABASE = 66, /* not an SQLite database */
+  CUSTMEM_NO_PATH = 60,    /* no such directory, or (read-only) no such file */
+  CUSTMEM_NOT_A_FILE = 61, /* a directory, a device, a pipe or a socket; or its -wal is one */
+  CUSTMEM_SYMLINK = 62,    /* the last part of the path is a symbolic link */
+  CUSTMEM_HARD_LINK = 63,  /* the file has a second name, and so a second WAL */
+  CUSTMEM_PERMISSION = 64, /* the file or its directory may not be read, or not created */
+  CUSTMEM_EXISTS = 65,     /* backup: the target is there already */
+  CUSTMEM_NOT_A_DATABASE = 66,    /* not an SQLite database */
   CUSTMEM_OTHER_APPLICATION = 67, /* a database, but not custmem's */
   CUSTMEM_NEWER = 68,             /* written by a newer version of custmem */
   CUSTMEM_SCHEMA = 69,            /* its tables, indexes and triggers are not custmem's own */
@@ -228,7 +228,8 @@ CUSTMEM_API void custmem_options_init(custmem_options *options);
 **
 ** Errors: MISUSE (options of an unknown size), EMPTY, TOO_LONG and BAD_TEXT (the path), SOURCE,
 ** FULL, READONLY (the file may not be written and read_only was not asked), and the codes 60 to 71
-** except EXISTS. On any, *store is NULL.
+** except EXISTS. On any, *store is NULL; a file that was to become a store may be left behind empty, and
+** becomes one the next time.
 */
 CUSTMEM_API int custmem_open(
   const char *path,               /* a file, or ":memory:" */
@@ -804,7 +805,7 @@ CUSTMEM_API int custmem_check(custmem *store, custmem_report *report /* OUT */);
 ** mode 0600. The copy is one file, complete in itself, and can be opened where it lies, read-only
 ** media included. On an error the target is removed.
 **
-** Errors: EMPTY, TOO_LONG and BAD_TEXT (the path), FULL, NO_PATH, PERMISSION, EXISTS. */
+** Errors: EMPTY, TOO_LONG and BAD_TEXT (the path), FULL, NO_PATH, NOT_A_FILE, PERMISSION, EXISTS. */
 CUSTMEM_API int custmem_backup(custmem *store, const char *path);
 
 #ifdef __cplusplus

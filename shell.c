@@ -8,13 +8,15 @@
 **   Trouble    messages on standard error, and the exit status that goes with each
 **   JSON       SQLite's JSON functions, on a connection in memory
 **   Listing    results by fields: a table or a record for people, JSON lines for programs
+**   Mistyped   what was perhaps meant
 **   Request    what was typed: options, arguments, who acts
 **   Long work  progress on a terminal, and the interrupt
 **   Stream     reads lines and webhooks, and keeps conversations as a host of custmem would
 **   Demo       the story, a function a chapter
 **   Inbox      the conversations of a stream with what custmem answers; the badge page
 **   Commands   a function each: the store, identifiers and customers, resolution, links, audit
-**   Table      the one table of commands; usage, help, completion and the man page come from it
+**   Table      the one table of commands, which all that follows is made from:
+**              the words that were typed, the help, the completion and the manual page; main
 **
 ** Data goes to standard output and words about trouble to standard error. The exit status is
 ** always one of enum status.
@@ -2507,7 +2509,8 @@ struct inbox {
   const char *instructor;
   struct inbox_row *rows;
   int count;
-  int badges; /* the feature flag (T6): without it no badge is shown at all */
+  int badges;      /* the feature flag (T6): without it no badge is shown at all */
+  int is_resolved; /* custmem has answered, about every row that can be asked about */
 };
 
 /* A row of HOST_THREADS, with all that was said in it. */
@@ -2579,8 +2582,16 @@ static int name_customers(custmem *store, struct inbox *inbox) {
   return rc;
 }
 
+/* Does the code say that some row cannot be asked about or is damaged, while the others have their
+** answers? */
+static int is_about_a_row(int rc) {
+  return rc == CUSTMEM_EMPTY || rc == CUSTMEM_TOO_LONG || rc == CUSTMEM_BAD_TEXT ||
+         rc == CUSTMEM_CORRUPT;
+}
+
 /* Asks about all rows, as of one moment. A conversation that cannot be asked about, because its id
-** is too long for custmem, is Unlinked; the code says that there is one. */
+** is too long for custmem, is Unlinked; the status says that there is one. Where the store could not
+** be asked at all, nothing is to be shown: "Unlinked" would not be true. */
 static int resolve_inbox(custmem *store, struct inbox *inbox) {
   size_t room = (size_t)inbox->count + 1;
   custmem_query *queries = need(sqlite3_malloc64(room * sizeof *queries));
@@ -2594,12 +2605,13 @@ static int resolve_inbox(custmem *store, struct inbox *inbox) {
   }
   rc = custmem_resolve_many(store, inbox->instructor, queries, inbox->count, found);
   status = rc == CUSTMEM_OK ? DONE : refused(store, rc);
+  inbox->is_resolved = rc == CUSTMEM_OK || is_about_a_row(rc);
   for (i = 0; i < inbox->count; i++) {
     inbox->rows[i].found = found[i];
     inbox->rows[i].badge = custmem_badge(&found[i]);
   }
-  rc = name_customers(store, inbox);
-  if (rc != CUSTMEM_OK) status = refused(store, rc);
+  if (inbox->is_resolved) rc = name_customers(store, inbox);
+  if (inbox->is_resolved && rc != CUSTMEM_OK) status = refused(store, rc);
   sqlite3_free(queries);
   sqlite3_free(found);
   return status;
@@ -3639,7 +3651,7 @@ static int check_inbox(const struct request *request) {
 }
 
 static int run_inbox(const struct request *request, custmem *store) {
-  struct inbox inbox = {request->options[OPT_INSTRUCTOR], NULL, 0, 0};
+  struct inbox inbox = {.instructor = request->options[OPT_INSTRUCTOR]};
   struct host host;
   int status;
   inbox.badges = request->options[OPT_BADGES] != NULL;
@@ -3649,13 +3661,12 @@ static int run_inbox(const struct request *request, custmem *store) {
   if (status == DONE && !is_stopped()) {
     load_inbox(&host, &inbox);
     status = resolve_inbox(store, &inbox);
-    end_work();
-    if (request->options[OPT_HTML] != NULL)
-      write_page(&inbox);
-    else
-      put_inbox(request, &inbox);
   }
   end_work();
+  if (inbox.is_resolved && request->options[OPT_HTML] != NULL)
+    write_page(&inbox);
+  else if (inbox.is_resolved)
+    put_inbox(request, &inbox);
   free_inbox(&inbox);
   close_host(&host);
   return status;
@@ -4511,6 +4522,10 @@ static int has_options(struct request *request) {
   return 1;
 }
 
+static int asks_for_help(const char *word) {
+  return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
 /* Sorts the words behind the command into options and arguments, and holds both against the table.
 ** "--" ends the options. */
 static int read_words(struct request *request, int argc, char **argv, int *wants_help) {
@@ -4521,7 +4536,7 @@ static int read_words(struct request *request, int argc, char **argv, int *wants
     int is_option = !has_ended && argv[i][0] == '-' && argv[i][1] != '\0';
     if (is_option && strcmp(argv[i], "--") == 0) {
       has_ended = 1;
-    } else if (is_option && (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)) {
+    } else if (is_option && asks_for_help(argv[i])) {
       *wants_help = 1;
       return 1;
     } else if (!is_option) {
@@ -5042,9 +5057,9 @@ static int run_words(int argc, char **argv) {
     complain("no command was given; %s help lists them", program);
     return USAGE;
   }
-  if (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0) argv[0] = help;
+  if (asks_for_help(argv[0])) argv[0] = help;
   if (strcmp(argv[0], "--version") == 0) argv[0] = version;
-  if (argc == 2 && find_group(argv[0]) != NULL && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+  if (argc == 2 && find_group(argv[0]) != NULL && asks_for_help(argv[1])) {
     argv[1] = argv[0];
     argv[0] = help;
   }

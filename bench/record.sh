@@ -6,7 +6,7 @@
 # that is not built yet.
 #
 #   sh bench/record.sh                 all but the stores of ten million customers
-#   sh bench/record.sh --ten-million   those alone: ten minutes, 10 GB of disk, 6 GB of memory
+#   sh bench/record.sh --ten-million   those alone: about ten minutes, 6 GB of disk, 4 GB of memory
 set -eu
 cd "$(dirname "$0")/.."
 build=${BUILD:-build}

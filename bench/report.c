@@ -410,13 +410,38 @@ static const side_result *side_named(const row_result *row, const char *name) {
   return NULL;
 }
 
-/* From 1 k to 1 M customers, and from 100 ns to 10 µs; both axes logarithmic. */
+/* A plot of curves: how high it is, and how many decades of time that are, from 100 ns on. */
+typedef struct axes {
+  double height;
+  double decades;
+} axes;
+
+/* The curve's point that a row is, or NULL. */
+static const side_result *point_of(const curve *which, const row_result *row) {
+  return strncmp(row->what, which->rows, strlen(which->rows)) == 0
+           ? side_named(row, which->side)
+           : NULL;
+}
+
+static axes axes_for(double height) {
+  axes to = {height, 2};
+  size_t c;
+  int i;
+  for (c = 0; c < COUNT_OF(CURVES); c++)
+    for (i = 0; i < row_count; i++) {
+      const side_result *side = point_of(&CURVES[c], &rows[i]);
+      if (side != NULL) to.decades = fmax(to.decades, ceil(log10(side->ns.median) - 2));
+    }
+  return to;
+}
+
+/* From 1 k to 1 M customers; both axes logarithmic. */
 static double curve_x(double customers) {
   return CURVE_LEFT + CURVE_WIDTH * (log10(customers) - 3) / 3;
 }
 
-static double curve_y(double ns, double height) {
-  return PLOT_TOP + height * (4 - log10(ns)) / 2;
+static double curve_y(double ns, const axes *in) {
+  return PLOT_TOP + in->height * (in->decades + 2 - log10(ns)) / in->decades;
 }
 
 static void add_label(text *to, double x, double y, const char *anchor, const char *label) {
@@ -430,17 +455,17 @@ static void add_line(text *to, double x1, double y1, double x2, double y2, const
   );
 }
 
-static void add_axes(text *to, double height) {
-  static const int marks[] = {100, 200, 500, 1000, 2000, 5000, 10000};
+static void add_axes(text *to, const axes *in) {
+  static const int marks[] = {1, 2, 5};
   static const char *const customers[] = {"1 k", "10 k", "100 k", "1 M"};
   char label[NUMBER_SIZE];
+  double height = in->height;
   size_t i;
-  for (i = 0; i < COUNT_OF(marks); i++) {
-    double y = curve_y(marks[i], height);
+  for (i = 0; i <= 3 * (size_t)in->decades; i++) {
+    double ns = marks[i % 3] * pow(10, 2 + (double)(i / 3)), y = curve_y(ns, in);
     add_line(to, CURVE_LEFT, y, CURVE_LEFT + CURVE_WIDTH, y, "#dddddd");
     snprintf(
-      label, sizeof label, marks[i] < 1000 ? "%d ns" : "%d µs",
-      marks[i] < 1000 ? marks[i] : marks[i] / 1000
+      label, sizeof label, ns < 1000 ? "%.0f ns" : "%.0f µs", ns < 1000 ? ns : ns / 1000
     );
     add_label(to, CURVE_LEFT - 6, y + 4, "end", label);
   }
@@ -453,14 +478,14 @@ static void add_axes(text *to, double height) {
 }
 
 /* Returns whether there was anything to draw. */
-static int add_curve(text *to, const curve *which, double height) {
+static int add_curve(text *to, const curve *which, const axes *in) {
   int i, points = 0;
   for (i = 0; i < row_count; i++) {
-    const side_result *side = side_named(&rows[i], which->side);
+    const side_result *side = point_of(which, &rows[i]);
     double x, y;
-    if (strncmp(rows[i].what, which->rows, strlen(which->rows)) != 0 || side == NULL) continue;
+    if (side == NULL) continue;
     x = curve_x((double)rows[i].customers);
-    y = curve_y(side->ns.median, height);
+    y = curve_y(side->ns.median, in);
     if (points++ == 0)
       add(
         to,
@@ -476,12 +501,13 @@ static int add_curve(text *to, const curve *which, double height) {
 
 static void add_curves(text *to, double height) {
   char label[2 * WHAT_SIZE];
+  const axes in = axes_for(height);
   double y = PLOT_TOP + height + 60;
   size_t i;
   add_label(to, CURVE_LEFT, PLOT_TOP - 14, "start", "One resolution, median");
-  add_axes(to, height);
+  add_axes(to, &in);
   for (i = 0; i < COUNT_OF(CURVES); i++) {
-    if (!add_curve(to, &CURVES[i], height)) continue;
+    if (!add_curve(to, &CURVES[i], &in)) continue;
     add(
       to,
       "<line x1=\"%d\" y1=\"%.1f\" x2=\"%d\" y2=\"%.1f\" stroke=\"%s\" stroke-width=\"2\" "

@@ -99,7 +99,7 @@ static const documented DOCUMENTED[CALLS] = {
     {"custmem_backup",
      1,
      {CUSTMEM_EMPTY, CUSTMEM_TOO_LONG, CUSTMEM_BAD_TEXT, CUSTMEM_FULL, CUSTMEM_NO_PATH,
-      CUSTMEM_PERMISSION, CUSTMEM_EXISTS, 0}},
+      CUSTMEM_NOT_A_FILE, CUSTMEM_PERMISSION, CUSTMEM_EXISTS, 0}},
 };
 
 static int is_listed(const unsigned char *codes, int code) {

@@ -183,7 +183,7 @@ int session_start(struct session *session, int which, const char *const *words) 
 }
 
 /* Takes what the terminal is given. 0 if, for a moment, that is nothing. */
-static int look(struct session *session) {
+static int take_shown(struct session *session) {
   const struct timespec moment = {0, POLL_MS * 1000000L};
   struct pollfd ready = {session->terminal, POLLIN, 0};
   char *at = session->shown + session->shown_size;
@@ -207,7 +207,7 @@ int session_shows(struct session *session, const char *text) {
   int waited = 0, goes_on = 1;
   while (waited < PATIENCE_MS && goes_on && strstr(session->shown, text) == NULL) {
     int ended = session_has_ended(session);
-    if (look(session)) continue;
+    if (take_shown(session)) continue;
     goes_on = !ended;
     waited += POLL_MS;
   }
@@ -223,7 +223,7 @@ int session_prints(struct session *session, const char *text) {
     out = read_all(scratch("out"), &size);
     found = strstr(out, text) != NULL;
     free(out);
-    look(session);
+    take_shown(session);
   }
   return found;
 }
@@ -233,7 +233,7 @@ int session_end(struct session *session) {
   if (session->input >= 0) close(session->input);
   while (!ended) {
     ended = session_has_ended(session);
-    while (look(session)) {
+    while (take_shown(session)) {
     }
     waited += POLL_MS;
     if (waited > PATIENCE_MS) kill(session->child, SIGKILL);
@@ -326,4 +326,26 @@ const char *json_names(const char *line) {
     line, "", names, sizeof names
   );
   return names;
+}
+
+int each_command(void (*look)(const char *name, const char *help, void *ctx), void *ctx) {
+  char *list, *line, *rest = NULL;
+  int commands = 0;
+  CHECK_INT(CUSTMEM("help"), DONE);
+  list = strdup(ran.out);
+  for (line = strtok_r(list, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {
+    char name[64], first[64], *second, *help;
+    if (strncmp(line, "  ", 2) != 0) continue;
+    snprintf(name, sizeof name, "%.*s", (int)(strstr(line + 2, "  ") - line - 2), line + 2);
+    snprintf(first, sizeof first, "%s", name);
+    second = strchr(first, ' ');
+    if (second != NULL) *second++ = '\0';
+    CHECK_INT(second != NULL ? CUSTMEM("help", first, second) : CUSTMEM("help", first), DONE);
+    help = strdup(ran.out);
+    look(name, help, ctx);
+    free(help);
+    commands++;
+  }
+  free(list);
+  return commands;
 }

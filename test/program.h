@@ -109,4 +109,7 @@ const char *json(const char *line, const char *path);
 ** call. */
 const char *json_names(const char *line);
 
+/* Gives each command of the help's list to `look`, with its own help; how many there are. */
+int each_command(void (*look)(const char *name, const char *help, void *ctx), void *ctx);
+
 #endif

@@ -82,6 +82,10 @@ readme_program() {
   mkdir "$scratch/empty" && (cd "$scratch/empty" && ../readme) > "$scratch/printed" && diff "$scratch/expected" "$scratch/printed"
 }
 
+readme_shell() {
+  sh test/readme_shell.sh "${CUSTMEM_SHELL:-./custmem}"
+}
+
 # Every test that the README's table of rules names is there, and the table has all its parts.
 readme_rules() {
   for program in "$BUILD"/test_*; do
@@ -111,6 +115,7 @@ check old_sqlite_refused
 check calls_only_sqlite
 check header_program
 check readme_program
+check readme_shell
 check readme_rules
 
 for program in "$@"; do

@@ -1914,6 +1914,9 @@ TEST(a_backup_overwrites_nothing) {
   backup_refused(store, pointer, CUSTMEM_EXISTS, CUSTMEM_SYMLINK);
   backup_refused(store, loose, CUSTMEM_EXISTS, CUSTMEM_SYMLINK);
   backup_refused(store, scratch("target"), CUSTMEM_EXISTS, CUSTMEM_NOT_A_FILE);
+  REQUIRE(mkfifo(scratch("piped.db-journal"), 0600) == 0);
+  backup_refused(store, scratch("piped.db"), CUSTMEM_NOT_A_FILE, CUSTMEM_NOT_A_FILE);
+  backup_refused(store, scratch("target/"), CUSTMEM_NOT_A_FILE, CUSTMEM_NOT_A_FILE);
   backup_refused(store, scratch("no/copy.db"), CUSTMEM_NO_PATH, CUSTMEM_NO_PATH);
   backup_refused(store, scratch("there/copy.db"), CUSTMEM_NO_PATH, CUSTMEM_NO_PATH);
   backup_refused(store, "", CUSTMEM_EMPTY, CUSTMEM_EMPTY);

@@ -940,40 +940,25 @@ TEST(the_fields_of_the_json_are_those_that_the_help_lists) {
   unsetenv("CUSTMEM_ACTOR");
 }
 
+static void paste_example(const char *name, const char *help, void *directory) {
+  const char *at = strstr(help, "\nexample:\n");
+  const char *const paste[] = {"/bin/sh", "-ec", at != NULL ? at + 10 : "false", NULL};
+  (void)name;
+  CHECK_INT(run_in(directory, TO_FILE, paste), DONE);
+  CHECK_TEXT(ran.err, "");
+}
+
 /* Pasted one after the other, as the help gives them, in the order of its list. */
 TEST(every_example_of_the_help_works_when_it_is_pasted) {
-  char *list, *line, *rest = NULL, directory[PATH_MAX], setup[4 * PATH_MAX + 64];
+  char directory[PATH_MAX], setup[4 * PATH_MAX + 64];
   const char *const prepare[] = {"/bin/sh", "-c", setup, NULL};
-  int examples = 0;
   snprintf(directory, sizeof directory, "%s", scratch("examples"));
   snprintf(
     setup, sizeof setup, "rm -rf '%s' && mkdir -p '%s/test/data' && cp '%s' '%s/test/data'",
     directory, directory, ran.stream, directory
   );
   CHECK_INT(run_in("/", TO_FILE, prepare), DONE);
-  CHECK_INT(CUSTMEM("help"), DONE);
-  list = strdup(ran.out);
-  for (line = strtok_r(list, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {
-    char name[64], *second, example[4096];
-    const char *at;
-    const char *const paste[] = {"/bin/sh", "-ec", example, NULL};
-    if (strncmp(line, "  ", 2) != 0) continue;
-    snprintf(name, sizeof name, "%.*s", (int)(strstr(line + 2, "  ") - line - 2), line + 2);
-    second = strchr(name, ' ');
-    if (second != NULL) *second++ = '\0';
-    if (second != NULL)
-      CHECK_INT(CUSTMEM("help", name, second), DONE);
-    else
-      CHECK_INT(CUSTMEM("help", name), DONE);
-    at = strstr(ran.out, "\nexample:\n");
-    CHECK(at != NULL);
-    snprintf(example, sizeof example, "%s", at != NULL ? at + 10 : "");
-    CHECK_INT(run_in(directory, TO_FILE, paste), DONE);
-    CHECK_TEXT(ran.err, "");
-    examples++;
-  }
-  CHECK_INT(examples, 24);
-  free(list);
+  CHECK_INT(each_command(paste_example, directory), 24);
   snprintf(directory, sizeof directory, "%s/examples/inbox.db", scratch("."));
   CHECK_INT(CUSTMEM("check", directory, "--json"), DONE);
   CHECK_TEXT(ran.out, "{\"instructors\":1,\"customers\":2,\"links\":1,\"events\":3}\n");

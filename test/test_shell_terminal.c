@@ -301,30 +301,6 @@ TEST(a_signal_that_is_ignored_stays_ignored) {
 
 /* ---- Completion and manual page ------------------------------------------------------------ */
 
-/* Gives each command of the help's list to `look`, with its help. */
-static int each_command(
-  void (*look)(const char *name, const char *help, const char *text),
-  const char *text
-) {
-  char *list, *line, *rest = NULL;
-  int commands = 0;
-  CHECK_INT(CUSTMEM("help"), DONE);
-  list = strdup(ran.out);
-  for (line = strtok_r(list, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {
-    char name[64], first[64], *second;
-    if (strncmp(line, "  ", 2) != 0) continue;
-    snprintf(name, sizeof name, "%.*s", (int)(strstr(line + 2, "  ") - line - 2), line + 2);
-    snprintf(first, sizeof first, "%s", name);
-    second = strchr(first, ' ');
-    if (second != NULL) *second++ = '\0';
-    CHECK_INT(second != NULL ? CUSTMEM("help", first, second) : CUSTMEM("help", first), DONE);
-    look(name, ran.out, text);
-    commands++;
-  }
-  free(list);
-  return commands;
-}
-
 /* The options that the help of a command lists, in a row: "--help --json". */
 static void options_in(const char *help, char *options, size_t size) {
   const char *at = strstr(help, "\noptions:\n"), *end;
@@ -351,7 +327,7 @@ static void arguments_in(const char *help, char *arguments, size_t size) {
   }
 }
 
-static void look_in_completion(const char *name, const char *help, const char *script) {
+static void look_in_completion(const char *name, const char *help, void *script) {
   char wanted[512], options[256], arguments[128];
   options_in(help, options, sizeof options);
   arguments_in(help, arguments, sizeof arguments);
@@ -390,7 +366,8 @@ static char *without_backslashes(const char *text) {
   return copy;
 }
 
-static void look_in_manual(const char *name, const char *help, const char *page) {
+static void look_in_manual(const char *name, const char *help, void *ctx) {
+  const char *page = ctx;
   char heading[80], *end;
   const char *section, *line;
   snprintf(heading, sizeof heading, "\n.SS %s\n.B custmem\n", name);

@@ -91,7 +91,8 @@ END
 "$scratch/make" "$scratch/made.db" || fail "the store could not be made"
 
 export_trail() {
-  "$program" audit "$1" "$2" > "$scratch/$3.trail" || fail "cannot export $2's trail of $1"
+  "$program" audit export "$1" --instructor "$2" > "$scratch/$3.trail" ||
+    fail "cannot export $2's trail of $1"
 }
 export_trail "$scratch/made.db" marta marta
 export_trail "$scratch/made.db" jonas jonas
@@ -100,7 +101,7 @@ export_trail "$scratch/made.db" nobody nobody
 # The demo says how to export its own trail.
 mkdir "$scratch/demo" || fail "no room for the demo"
 TMPDIR=$scratch/demo "$program" demo > "$scratch/story" || fail "the demo failed"
-export_line=$(sed -n 's/^ *[^ ]* audit \([^ ]*\) \([^ ]*\)$/\1 \2/p' "$scratch/story" | head -n 1)
+export_line=$(sed -n 's/^ *[^ ]* audit export \([^ ]*\) --instructor \([^ ]*\)$/\1 \2/p' "$scratch/story")
 [ -n "$export_line" ] || fail "the demo does not say how to export its trail"
 export_trail "${export_line% *}" "${export_line#* }" demo
 

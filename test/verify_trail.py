@@ -4,8 +4,8 @@
 
     verify_trail.py [--anchor COUNT HASH] [FILE]
 
-Reads JSON lines, as `custmem audit STORE INSTRUCTOR` writes them, from FILE or standard input:
-first {"store_id", "instructor_id", "count", "head"}, then an object an event, in order, with the
+Reads JSON lines, as `custmem audit export STORE --instructor INSTRUCTOR` writes them, from FILE or
+standard input: first {"store_id", "instructor_id", "count", "head"}, then an object an event, in order, with the
 columns of audit_events (schema.sql); a hash is lower-case hexadecimal, NULL is null. Everything
 here follows from the encoding that custmem.h documents; nothing is taken from custmem's code.
 

@@ -855,7 +855,7 @@ static int is_as_it_was(const char *path, const image *bytes) {
   char wal[NAME_SIZE + 8];
   size_t size;
   const unsigned char *now = memory_vfs_get(path, &size);
-  if (now == NULL || size != bytes->db_size || memcmp(now, bytes->db, size) != 0) return 0;
+  if (size != bytes->db_size || (size > 0 && memcmp(now, bytes->db, size) != 0)) return 0;
   snprintf(wal, sizeof wal, "%s-wal", path);
   now = memory_vfs_get(wal, &size);
   return size == bytes->wal_size && (size == 0 || memcmp(now, bytes->wal, size) == 0);

@@ -411,7 +411,8 @@ async function policyHolds() {
       add("iframe", { src: "http://127.0.0.1:9/frame" });
       add("object", { data: "http://127.0.0.1:9/object" });
       await fetch("http://127.0.0.1:9/data").catch(() => {});
-      await new Promise((resolve) => setTimeout(resolve, 300));
+      for (let i = 0; i < 100 && violated.size < 7; i++)
+        await new Promise((resolve) => setTimeout(resolve, 100));
       return { violated: [...violated].sort(), styled, ran: window.ran ?? null,
         colour: getComputedStyle(document.body).color === "rgb(1, 2, 3)" };
     });

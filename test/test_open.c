@@ -2760,6 +2760,68 @@ TEST(without_any_memory_opening_says_so) {
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
 }
 
+/* The heap's limit is raised step by step, until a second store in memory (which copies the first one's
+** pages) can be opened: each time before it is refused, and nothing is left. */
+TEST(a_second_store_in_memory_opens_or_says_that_there_is_no_memory) {
+  enum { STEP = 256, STEPS = 8192 };
+  sqlite3_int64 used, limit = sqlite3_hard_heap_limit64(-1);
+  custmem *first = test_store(NULL), *second = NULL;
+  custmem_options options;
+  int step, rc = CUSTMEM_NOMEM;
+  test_options(&options);
+  used = sqlite3_memory_used();
+  for (step = 0; step < STEPS && rc == CUSTMEM_NOMEM; step++) {
+    sqlite3_hard_heap_limit64(used + 1 + step * STEP);
+    rc = custmem_open(":memory:", &options, &second);
+    if (rc != CUSTMEM_OK) CHECK_INT(sqlite3_memory_used(), used);
+  }
+  sqlite3_hard_heap_limit64(limit);
+  CHECK_INT(rc, CUSTMEM_OK);
+  CHECK(step > 20);
+  CHECK(fill(second));
+  CHECK_INT(custmem_close(second), CUSTMEM_OK);
+  CHECK_INT(custmem_close(first), CUSTMEM_OK);
+}
+
+/* ---- A store that becomes another one while it is open ----------------------------------- */
+
+/* Whoever can write the file takes the trigger away, changes the row, and puts the trigger back. */
+static void change_store_row(const char *path, const char *change) {
+  sqlite3 *db = test_plain(path);
+  char trigger[512];
+  snprintf(
+    trigger, sizeof trigger, "%s",
+    test_sql_text(db, "SELECT sql FROM sqlite_schema WHERE name = 'store_update'")
+  );
+  CHECK_INT(test_sql(db, "BEGIN; DROP TRIGGER store_update"), SQLITE_OK);
+  CHECK_INT(test_sql(db, change), SQLITE_OK);
+  CHECK_INT(test_sql(db, trigger), SQLITE_OK);
+  CHECK_INT(test_sql(db, "COMMIT"), SQLITE_OK);
+  sqlite3_close(db);
+}
+
+TEST(a_store_that_says_that_it_is_another_one_is_found_by_the_check) {
+  static const char *const changes[] = {
+    "UPDATE store SET id = '00000000-0000-4000-8000-000000000000'",
+    "UPDATE store SET created_at = created_at + 1",
+    "UPDATE store SET rules_version = rules_version + 1",
+  };
+  const char *path = scratch("another.db");
+  size_t i;
+  for (i = 0; i < COUNT(changes); i++) {
+    custmem_report report;
+    custmem *store;
+    REQUIRE(make_store(path));
+    store = test_store(path);
+    REQUIRE(store != NULL);
+    CHECK_INT(custmem_check(store, &report), CUSTMEM_OK);
+    change_store_row(path, changes[i]);
+    CHECK_INT(custmem_check(store, &report), CUSTMEM_BROKEN);
+    CHECK_INT(report.fault, CUSTMEM_FAULT_STORE);
+    CHECK_INT(custmem_close(store), CUSTMEM_OK);
+  }
+}
+
 /* ---- A backup of many pages -------------------------------------------------------------- */
 
 static struct {
@@ -2898,6 +2960,8 @@ int main(int argc, char **argv) {
   RUN(a_backup_whose_copy_fails_says_why_and_leaves_nothing, "D-8");
   RUN(every_code_of_sqlite_has_one_of_custmem, "D-8");
   RUN(without_any_memory_opening_says_so, "D-8");
+  RUN(a_second_store_in_memory_opens_or_says_that_there_is_no_memory, "D-8");
+  RUN(a_store_that_says_that_it_is_another_one_is_found_by_the_check, "D-2; D-8");
   RUN(a_long_backup_can_be_interrupted, "D-8");
   return test_report();
 }

@@ -1685,12 +1685,12 @@ static int read_journal(custmem *store, enum undoing *undoing) {
 }
 
 /* Whether there is a WAL with something in it. */
-static int read_wal(custmem *store, int *has_wal) {
+static int read_wal(custmem *store, int *has_frames) {
   enum { WAL_MAGIC = 0x377f0682 };
   unsigned char bytes[BESIDE_SIZE];
   sqlite3_filename name = sqlite3_filename_wal(sqlite3_db_filename(store->db, "main"));
   int rc = read_beside(store, name, SQLITE_OPEN_WAL, bytes);
-  *has_wal = rc == CUSTMEM_OK && (get_big_endian(bytes) | 1) == (WAL_MAGIC | 1);
+  *has_frames = rc == CUSTMEM_OK && (get_big_endian(bytes) | 1) == (WAL_MAGIC | 1);
   return rc;
 }
 
@@ -1698,8 +1698,8 @@ static int read_wal(custmem *store, int *has_wal) {
 ** a byte SQLite would not recover a WAL, but delete it. */
 static int peek_beside_torn(custmem *store, int is_empty) {
   enum undoing undoing = NOT_UNDONE;
-  int has_wal, rc = read_wal(store, &has_wal);
-  if (has_wal && !is_empty) return CUSTMEM_OK;
+  int has_frames, rc = read_wal(store, &has_frames);
+  if (has_frames && !is_empty) return CUSTMEM_OK;
   if (rc == CUSTMEM_OK) rc = read_journal(store, &undoing);
   if (rc == CUSTMEM_OK && undoing == NOT_UNDONE)
     rc = fail(store, CUSTMEM_NOT_A_DATABASE, "path", "the file is not an SQLite database");
@@ -1722,19 +1722,19 @@ static int peek(custmem *store, int is_empty) {
   sqlite3_file *file = NULL;
   sqlite3_int64 size = 0;
   uint32_t application, version;
-  int has_tables, has_wal = 0;
-  int rc = is_empty ? read_wal(store, &has_wal) : CUSTMEM_OK;
+  int has_tables, has_frames = 0;
+  int rc = is_empty ? read_wal(store, &has_frames) : CUSTMEM_OK;
   if (rc != CUSTMEM_OK) return rc;
   rc = sqlite3_file_control(store->db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
   if (rc == SQLITE_OK) rc = file->pMethods->xFileSize(file, &size);
   /* SQLite says that a file of one byte has none. It would delete a WAL beside it, with all that the
   ** file has lost. (The WAL was looked for first: whoever makes the store now makes it last.) */
   if (rc == SQLITE_OK && size == 0 && is_empty)
-    return !has_wal ? CUSTMEM_OK
-                    : fail(
-                        store, CUSTMEM_NOT_A_DATABASE, "path",
-                        "the file is empty, and its -wal is not: the file was cut off"
-                      );
+    return !has_frames ? CUSTMEM_OK
+                       : fail(
+                           store, CUSTMEM_NOT_A_DATABASE, "path",
+                           "the file is empty, and its -wal is not: the file was cut off"
+                         );
   if (rc == SQLITE_OK) rc = file->pMethods->xRead(file, header, HEADER_SIZE, 0);
   if (rc != SQLITE_OK && rc != SQLITE_IOERR_SHORT_READ) return fail_sqlite(store, rc);
   if (rc == SQLITE_IOERR_SHORT_READ || memcmp(header, "SQLite format 3", 16) != 0)

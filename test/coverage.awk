@@ -3,7 +3,8 @@
 #
 # A line of the list is
 #   FUNCTION: TEXT OF THE LINE  # N: why
-# where N is how many branches of that line are never taken, or `line`: it never runs at all.
+# where N is how many branches of that line are never taken, or `line`: it never runs at all. A "+ " before it: only
+# where `part` is set.
 
 function squeezed(text) {
   gsub(/[ \t]+/, " ", text)
@@ -34,7 +35,8 @@ function close_line() {
 }
 
 FILENAME != "-" {
-  if ($0 ~ /^(#|$)/) next
+  if ($0 ~ /^(#|$)/ || ($0 ~ /^\+ / && !part)) next
+  sub(/^\+ /, "")
   at = index($0, "  # ")
   rest = substr($0, at + 4)
   left_out[squeezed(substr($0, 1, at - 1))] = substr(rest, 1, index(rest, ":") - 1)

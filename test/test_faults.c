@@ -21,7 +21,9 @@
 ** While a lasting fault is still there, resolutions give the right customer or none.
 **
 ** By default a run visits a share of the points, always the same ones: those that CUSTMEM_SEED (a
-** number) picks. CUSTMEM_FAULTS=all visits them all, with CUSTMEM_FAULTS_PART=8 one in eight; CUSTMEM_FAULTS_ONLY=text those whose description holds the text ("link, warm: fsync fails, once, n 1" is one).
+** number) picks. CUSTMEM_FAULTS=all visits them all, with CUSTMEM_FAULTS_PART=8 one in eight;
+** CUSTMEM_FAULTS_ONLY=text those whose description holds the text ("link, warm: fsync fails, once, n 1"
+** is one).
 */
 #define _XOPEN_SOURCE 700
 

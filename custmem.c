@@ -4448,7 +4448,8 @@ static int walk_instructor(
   if (rc != CUSTMEM_OK) return rc;
   report->instructors++;
   make_head(walked.seq, walked.hash, &report->head);
-  if (anchor != NULL && anchor->count > walked.seq)
+  if (anchor == NULL) return CUSTMEM_OK;
+  if (anchor->count > walked.seq)
     return report_fault(
       store, report, CUSTMEM_FAULT_ANCHOR_BEYOND, instructor_id, walked.seq, "",
       "the audit ends before the anchor: it was cut off, or an older copy was put back"
@@ -4561,7 +4562,7 @@ static int check_identity(custmem *store, custmem_report *report) {
 
 static int check_customers(custmem *store, custmem_report *report) {
   sqlite3_stmt *stmt;
-  custmem_customer customer;
+  custmem_customer customer = {"", "", "", "", "", 0, 0};
   const customer_asked anybody = {NO_TEXT, NO_TEXT, NO_TEXT};
   char key[CUSTMEM_IDENTIFIER_MAX + 1];
   int row = 1, rc = statement(store, CHECK_CUSTOMERS, &stmt, "");

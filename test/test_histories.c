@@ -332,7 +332,8 @@ static void check_events(int instructor) {
     call *made = find_call(event);
     char name[TEXT_SIZE];
     call_of[instructor][i] = made;
-    if (!CHECK(made != NULL)) continue;
+    CHECK(made != NULL);
+    if (made == NULL) continue;
     CHECK(!made->is_found);
     made->is_found = 1;
     CHECK(made->outcome == DONE || made->outcome == UNKNOWN);

@@ -2771,7 +2771,7 @@ TEST(a_second_store_in_memory_opens_or_says_that_there_is_no_memory) {
   test_options(&options);
   used = sqlite3_memory_used();
   for (step = 0; step < STEPS && rc == CUSTMEM_NOMEM; step++) {
-    sqlite3_hard_heap_limit64(used + 1 + step * STEP);
+    sqlite3_hard_heap_limit64(used + 1 + (sqlite3_int64)step * STEP);
     rc = custmem_open(":memory:", &options, &second);
     if (rc != CUSTMEM_OK) CHECK_INT(sqlite3_memory_used(), used);
   }

@@ -109,7 +109,7 @@ fuzz:
 
 # ---- Fault campaigns: test/README.md has what each shows, and the last results ----
 
-## make test-faults  every campaign at its full size, and under the sanitizers (a quarter of an hour)
+## make test-faults  every campaign at its full size, and under the sanitizers (half an hour or more)
 .PHONY: test-faults
 test-faults:
 	@BUILD=$(BUILD) sh test/campaigns.sh

@@ -1608,6 +1608,7 @@ static int connect(custmem *store, const char *name, int flags) {
     {SQLITE_DBCONFIG_DQS_DDL, 0},
     {SQLITE_DBCONFIG_ENABLE_ATTACH_CREATE, 0},
     {SQLITE_DBCONFIG_ENABLE_ATTACH_WRITE, 0},
+    {SQLITE_DBCONFIG_ENABLE_QPSG, 1},
   };
   size_t i;
   int rc = sqlite3_open_v2(

@@ -61,7 +61,7 @@ build() {
       asan)
         directory=$BUILD/asan
         set -- CC="$SANITIZER_CC" \
-          SANITIZE='-O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all'
+          SANITIZE='-O2 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all'
         ;;
       tsan)
         directory=$BUILD/tsan

@@ -720,7 +720,9 @@ enum flags {
   EXCLUSIVE = 16,
   CHECKPOINTS = 32, /* the write's commit makes a checkpoint */
   BACKS_UP = 64,
-  LATE = 128 /* only the last occasions are of interest, on a cold store */
+  LATE = 128, /* only the last occasions are of interest, on a cold store */
+  COLD = 256, /* once warm it is another scenario */
+  ALIKE = 512 /* cold, it allocates what another scenario does: without memory only warm */
 };
 
 /* want    the code without a fault
@@ -796,8 +798,8 @@ static const scenario RESOLVING[] = {
    NULL},
   {"resolve, no identifier", SOUND, 0, call_resolve_no_identifier, CALL_RESOLVE, 0, 0,
    RESOLUTION_FAILED, NULL},
-  {"resolve, crashed", CRASHED, 0, call_resolve_linked, CALL_RESOLVE, 0, 0, RESOLUTION_FAILED,
-   NULL},
+  {"resolve, crashed", CRASHED, COLD, call_resolve_linked, CALL_RESOLVE, 0, 0,
+   RESOLUTION_FAILED, NULL},
   {"resolve, read-only", CRASHED, READ_ONLY, call_resolve_linked, CALL_RESOLVE, 0, 0,
    RESOLUTION_FAILED, NULL},
   {"resolve_many", SOUND, 0, call_resolve_many, CALL_RESOLVE_MANY, 0, 0, NULL, NULL},
@@ -815,21 +817,21 @@ static const scenario WRITING[] = {
    NULL},
   {"link", SOUND, WRITES, call_link, CALL_LINK, 0, CUSTMEM_ALREADY_LINKED, NOTHING_WRITTEN,
    "nobody\n"},
-  {"link, once unlinked", SOUND, WRITES, call_link_again, CALL_LINK, 0, CUSTMEM_ALREADY_LINKED,
-   NOTHING_WRITTEN, "nobody\n"},
+  {"link, once unlinked", SOUND, WRITES | ALIKE, call_link_again, CALL_LINK, 0,
+   CUSTMEM_ALREADY_LINKED, NOTHING_WRITTEN, "nobody\n"},
   {"link, linked", SOUND, WRITES, call_link_linked, CALL_LINK, CUSTMEM_ALREADY_LINKED,
    CUSTMEM_ALREADY_LINKED, NOTHING_WRITTEN, "Anna\n"},
   {"link, to another's", SOUND, WRITES, call_link_nobody, CALL_LINK, CUSTMEM_NO_CUSTOMER,
    CUSTMEM_NO_CUSTOMER, NOTHING_WRITTEN, "nobody\n"},
   {"link, another's", SOUND, WRITES, call_link_foreign, CALL_LINK, CUSTMEM_OTHER_INSTRUCTOR,
    CUSTMEM_OTHER_INSTRUCTOR, NOTHING_WRITTEN, "nobody\n"},
-  {"link, listened to", SOUND, WRITES, call_link_listened, CALL_LINK, 0, CUSTMEM_ALREADY_LINKED,
-   NOTHING_WRITTEN, "nobody\n"},
-  {"link, checkpoint", SOUND, WRITES | CHECKPOINTS, call_link, CALL_LINK, 0,
+  {"link, listened to", SOUND, WRITES | ALIKE, call_link_listened, CALL_LINK, 0,
    CUSTMEM_ALREADY_LINKED, NOTHING_WRITTEN, "nobody\n"},
-  {"link, crashed", CRASHED, WRITES, call_link, CALL_LINK, 0, CUSTMEM_ALREADY_LINKED,
+  {"link, checkpoint", SOUND, WRITES | CHECKPOINTS | ALIKE, call_link, CALL_LINK, 0,
+   CUSTMEM_ALREADY_LINKED, NOTHING_WRITTEN, "nobody\n"},
+  {"link, crashed", CRASHED, WRITES | ALIKE, call_link, CALL_LINK, 0, CUSTMEM_ALREADY_LINKED,
    NOTHING_WRITTEN, "nobody\n"},
-  {"link, exclusive", CRASHED, WRITES | EXCLUSIVE, call_link, CALL_LINK, 0,
+  {"link, exclusive", CRASHED, WRITES | EXCLUSIVE | ALIKE, call_link, CALL_LINK, 0,
    CUSTMEM_ALREADY_LINKED, NOTHING_WRITTEN, "nobody\n"},
   {"link, in memory", MEMORY, WRITES, call_link, CALL_LINK, 0, CUSTMEM_ALREADY_LINKED,
    NOTHING_WRITTEN, "nobody\n"},
@@ -858,11 +860,12 @@ static const scenario CHECKING[] = {
   {"audit_verify, broken", BROKEN, 0, call_verify, CALL_AUDIT_VERIFY, CUSTMEM_BROKEN,
    CUSTMEM_BROKEN, NO_FAULT, NULL},
   {"check", SOUND, 0, call_check, CALL_STORE_CHECK, 0, 0, NO_FAULT, NULL},
-  {"check, crashed", CRASHED, 0, call_check, CALL_STORE_CHECK, 0, 0, NO_FAULT, NULL},
+  {"check, crashed", CRASHED, COLD, call_check, CALL_STORE_CHECK, 0, 0, NO_FAULT, NULL},
   {"check, broken", BROKEN, 0, call_check, CALL_STORE_CHECK, CUSTMEM_BROKEN, CUSTMEM_BROKEN,
    NO_FAULT, NULL},
   {"backup", SOUND, BACKS_UP, call_backup, CALL_BACKUP, 0, CUSTMEM_EXISTS, "", NULL},
-  {"backup, crashed", CRASHED, BACKS_UP, call_backup, CALL_BACKUP, 0, CUSTMEM_EXISTS, "", NULL},
+  {"backup, crashed", CRASHED, BACKS_UP | COLD, call_backup, CALL_BACKUP, 0, CUSTMEM_EXISTS, "",
+   NULL},
   {"backup, in memory", MEMORY, BACKS_UP, call_backup, CALL_BACKUP, 0, CUSTMEM_EXISTS, "",
    NULL},
 };
@@ -1356,9 +1359,11 @@ static void sweep_faults(const reference *ref) {
   CHECK_INT(point.complaints, 0);
 }
 
-/* Whether the mode tells anything more for this scenario. */
+/* Whether the fault and the mode tell anything more for this scenario. */
 static int is_swept(void) {
-  return point.mode != TO_THE_END || (has(WRITES) && !point.warm);
+  int only_warm = has(ALIKE) && point.fault->ops == 0;
+  if (only_warm && !point.warm) return 0;
+  return point.mode != TO_THE_END || (has(WRITES) && (!point.warm || only_warm));
 }
 
 static void sweep(
@@ -1372,7 +1377,7 @@ static void sweep(
   for (i = 0; i < count; i++) {
     int warmths;
     point.scenario = &scenarios[i];
-    warmths = has(OPENS | LATE) ? 1 : 2;
+    warmths = has(OPENS | LATE | COLD) ? 1 : 2;
     for (point.warm = 0; point.warm < warmths; point.warm++) {
       refer(&ref);
       for (k = 0; k < fault_count; k++)

@@ -24,17 +24,22 @@ on_a_failing_disk='checking_and_backup_without_memory opening_and_closing_on_a_f
 cuts='what_was_acknowledged_survives_every_power_cut the_cuts_find_what_synchronous_off_loses
   the_cuts_find_what_a_lying_disk_loses
   synchronous_normal_loses_acknowledged_writes_and_stays_consistent'
+damaged_files='a_whole_file_breaks_no_promise_and_is_found_sound damaged_files_give_nobody_a_wrong_customer'
+damaged_wals='damaged_wals_give_nobody_a_wrong_customer
+  a_wal_that_ends_early_is_an_earlier_time_which_only_an_anchor_shows
+  an_older_file_or_wal_is_shown_by_an_anchor_or_is_refused'
 recoveries='a_crashed_store_recovers_whenever_memory_fails_meanwhile
   a_crashed_store_recovers_whenever_the_disk_fails_meanwhile'
 
 # NAME CONFIGURATION PROGRAM TEST…: the longest first.
 campaigns() {
+  echo files asan test_damage $damaged_files
+  echo wals asan test_damage $damaged_wals
   echo memory asan test_faults $without_memory
   echo disk asan test_faults $on_a_failing_disk
   echo model plain test_model
   echo recovery plain test_power $recoveries
   echo kill plain test_kill
-  echo damage asan test_damage
   echo tamper plain test_tamper
   echo power plain test_power $cuts
   echo full plain test_full

@@ -4273,7 +4273,7 @@ static int move_to_link(
   if (!links->has_jumped) {
     if (links->stmt == NULL)
       rc = walk_links_from(store, links, FROM_START);
-    else if (links->row)
+    else
       rc = step(store, links->stmt, &links->row);
     if (rc == CUSTMEM_OK) rc = is_at_link(store, links, instructor, conversation, is_there);
     if (rc != CUSTMEM_OK || *is_there) return rc;
@@ -4350,6 +4350,23 @@ static int fold_event(
   return CUSTMEM_OK;
 }
 
+/* The event on which VERIFY_EVENTS stands, into the fold and into the sum. */
+static int verify_link_event(
+  custmem *store,
+  sqlite3_stmt *stmt,
+  const chain *walked,
+  fold *folded,
+  link_walk *links,
+  row_sum *sum,
+  custmem_report *report
+) {
+  link_event event;
+  int rc = read_link_event(store, stmt, &event);
+  if (rc == CUSTMEM_OK) rc = fold_event(store, walked, &event, folded, links, report);
+  if (rc == CUSTMEM_OK) add_row(sum, &event);
+  return rc;
+}
+
 /* Folds each conversation's events in their order, and compares what comes out with its link. The
 ** order comes from an index: the sum proves that it holds the events that the chain was walked over.
 ** *is_complete is set if there is no other link. */
@@ -4361,7 +4378,6 @@ static int verify_links(
   custmem_report *report
 ) {
   sqlite3_stmt *stmt;
-  link_event event;
   fold folded = {NO_TEXT, NO_TEXT, 0, 0, "", ""};
   link_walk links = {NULL, 0, 0, ""};
   row_sum sum = walked->sum;
@@ -4369,10 +4385,8 @@ static int verify_links(
   sum.sum = 0;
   while (rc == CUSTMEM_OK && row) {
     rc = step(store, stmt, &row);
-    if (rc != CUSTMEM_OK || !row) break;
-    rc = read_link_event(store, stmt, &event);
-    if (rc == CUSTMEM_OK) rc = fold_event(store, walked, &event, &folded, &links, report);
-    if (rc == CUSTMEM_OK) add_row(&sum, &event);
+    if (rc == CUSTMEM_OK && row)
+      rc = verify_link_event(store, stmt, walked, &folded, &links, &sum, report);
   }
   release(stmt);
   if (rc == CUSTMEM_OK && folded.conversation.size > 0)

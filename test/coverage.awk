@@ -3,8 +3,7 @@
 #
 # A line of the list is
 #   FUNCTION: TEXT OF THE LINE  # N: why
-# where N is how many branches of that line are never taken, or `line`: it never runs at all. A "+ " before it: only
-# where `part` is set.
+# where N is how many branches of that line are never taken, or `line`: it never runs at all.
 
 function squeezed(text) {
   gsub(/[ \t]+/, " ", text)
@@ -35,8 +34,7 @@ function close_line() {
 }
 
 FILENAME != "-" {
-  if ($0 ~ /^(#|$)/ || ($0 ~ /^\+ / && !part)) next
-  sub(/^\+ /, "")
+  if ($0 ~ /^(#|$)/) next
   at = index($0, "  # ")
   rest = substr($0, at + 4)
   left_out[squeezed(substr($0, 1, at - 1))] = substr(rest, 1, index(rest, ":") - 1)

@@ -51,6 +51,16 @@ const fault FAULTS_INDEX[FAULTS_INDEX_COUNT] = {
   {"shm map, no memory", OP(SHM_MAP), SQLITE_NOMEM, VFS_SHIM_NOT_DONE, OF_MEMORY},
 };
 
+const fault FAULTS_INTERRUPT[FAULTS_INTERRUPT_COUNT] = {
+  {"interrupt", VFS_SHIM_ALL, SQLITE_INTERRUPT, VFS_SHIM_NOT_DONE, {CUSTMEM_INTERRUPTED, 0}},
+};
+
+static void (*interrupter)(void);
+
+void faults_interrupt_by(void (*interrupt)(void)) {
+  interrupter = interrupt;
+}
+
 static struct {
   sqlite3_mem_methods below;
   int64_t calls;
@@ -100,6 +110,7 @@ void faults_arm(const fault *injected, int64_t nth, int lasts) {
     vfs_shim_fail(NULL);
   } else {
     vfs_shim_fail(&disk);
+    if (disk.code == SQLITE_INTERRUPT) vfs_shim_instead(interrupter);
   }
 }
 

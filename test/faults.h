@@ -21,7 +21,7 @@
 #include <stdint.h>
 
 /* ops    bits of vfs_shim_op; 0: an allocation
-** code   what the file system's call returns, an SQLite code
+** code   what the file system's call returns, an SQLite code; SQLITE_INTERRUPT: it is interrupted
 ** done   enum vfs_shim_done: how much of it is done all the same
 ** codes  what may come of it: custmem's words for it, and no others; 0 ends the list
 */
@@ -33,13 +33,22 @@ typedef struct fault {
   unsigned char codes[3];
 } fault;
 
-enum faults_counts { FAULTS_MEMORY_COUNT = 1, FAULTS_DISK_COUNT = 23, FAULTS_INDEX_COUNT = 2 };
+enum faults_counts {
+  FAULTS_MEMORY_COUNT = 1,
+  FAULTS_DISK_COUNT = 23,
+  FAULTS_INDEX_COUNT = 2,
+  FAULTS_INTERRUPT_COUNT = 1
+};
 
 extern const fault FAULTS_MEMORY[FAULTS_MEMORY_COUNT];
 extern const fault FAULTS_DISK[FAULTS_DISK_COUNT];
 
 /* The index of the WAL, when it has to grow. */
 extern const fault FAULTS_INDEX[FAULTS_INDEX_COUNT];
+
+/* No call fails, but in the middle of one of them `interrupt` is called. */
+extern const fault FAULTS_INTERRUPT[FAULTS_INTERRUPT_COUNT];
+void faults_interrupt_by(void (*interrupt)(void));
 
 /* Puts a failing allocator below SQLite, and switches lookaside off, so that every allocation is seen.
 ** Returns an SQLite code. */

@@ -54,7 +54,7 @@ FAST_SECONDS = 1.0
 ALONE = 12
 MEMORY_BYTES = 4 << 30
 FILE_BYTES = 1 << 30
-WAIT_SECONDS = 60
+WAIT_SECONDS = 10
 
 # ---- Tokens ------------------------------------------------------------------------------------------
 
@@ -477,7 +477,7 @@ class Build:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         if done.returncode != 0:
             return done.stdout or 'error'
-        call(['gcc', '-shared', target[:-3] + '.o', '-o', target])
+        call(['ld', '-shared', target[:-3] + '.o', '-o', target])
         return ''
 
     def optimised(self, source, folder):
@@ -533,14 +533,15 @@ class Runner:
         environment = dict(os.environ, LD_LIBRARY_PATH=library, MUTANT_DIRECTORY=scratch, TMPDIR=scratch,
                            CUSTMEM_SHELL=self.build.path('custmem'), **(extra or {}))
 
-        limits = f'ulimit -c 0 -t {int(cpu_seconds) + 1} -v {MEMORY_BYTES >> 10} -f {FILE_BYTES >> 9}; exec "$@"'
+        limits = (f'ulimit -c 0; ulimit -t {int(cpu_seconds) + 1}; ulimit -v {MEMORY_BYTES >> 10}; '
+                  f'ulimit -f {FILE_BYTES >> 9}; exec "$@"')
         begun = time.monotonic()
         child = subprocess.Popen(['sh', '-c', limits, 'sh', self.build.path(program), *names], cwd=ROOT,
                                  env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                  stderr=subprocess.STDOUT, start_new_session=True)
         self.groups.add(child.pid)
         try:
-            why = self.watch(child, begun + 10 * cpu_seconds + WAIT_SECONDS)
+            why = self.watch(child, begun + 3 * cpu_seconds + WAIT_SECONDS)
         finally:
             self.groups.discard(child.pid)
             try:
@@ -601,8 +602,9 @@ class Suite:
     def measure(self, programs):
         tests = []
         for program in programs:
-            listed = subprocess.run([program, '--list'], env=dict(os.environ, LD_LIBRARY_PATH=self.build.library),
-                                    stdout=subprocess.PIPE, text=True, check=True).stdout
+            environment = dict(os.environ, LD_LIBRARY_PATH=self.build.library, CUSTMEM_SHELL=self.build.path('custmem'))
+            listed = subprocess.run([program, '--list'], env=environment, stdout=subprocess.PIPE, text=True,
+                                    check=True).stdout
             tests += [(os.path.basename(program), line.split('\t')[1]) for line in listed.splitlines()]
         covered = self.build.covered()
         with concurrent.futures.ThreadPoolExecutor(self.jobs) as pool:

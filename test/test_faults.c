@@ -119,6 +119,9 @@ static struct {
   image full;        /* a WAL whose index has hardly room for another frame */
   image interrupted; /* a store half made, with a hot journal */
   image broken;      /* an audit event was altered */
+  image stray;       /* a link that no event made */
+  image torn;        /* a first page of garbage, and a WAL that has it whole */
+  image unmarked;    /* half made: the mark is not on the disk yet */
   image other;       /* another application's database */
 
   custmem *store;
@@ -706,6 +709,9 @@ enum start {
   CRASHED,
   INTERRUPTED,
   BROKEN,
+  STRAY,
+  TORN,
+  UNMARKED,
   OTHER,
   MEMORY,
   WITH_MANY,
@@ -749,6 +755,8 @@ static const scenario OPENING[] = {
   {"open, there", SOUND, OPENS, call_open, CALL_OPEN, 0, 0, OPEN_FAILED, NULL},
   {"open, crashed", CRASHED, OPENS, call_open, CALL_OPEN, 0, 0, OPEN_FAILED, NULL},
   {"open, half made", INTERRUPTED, OPENS, call_open, CALL_OPEN, 0, 0, OPEN_FAILED, NULL},
+  {"open, torn", TORN, OPENS, call_open, CALL_OPEN, 0, 0, OPEN_FAILED, NULL},
+  {"open, unmarked", UNMARKED, OPENS, call_open, CALL_OPEN, 0, 0, OPEN_FAILED, NULL},
   {"open, another's", OTHER, OPENS, call_open, CALL_OPEN, CUSTMEM_OTHER_APPLICATION,
    CUSTMEM_OTHER_APPLICATION, OPEN_FAILED, NULL},
   {"open, in memory", MEMORY, OPENS, call_open_memory, CALL_OPEN, 0, 0, OPEN_FAILED, NULL},
@@ -858,6 +866,8 @@ static const scenario COMMITTING[] = {
 static const scenario CHECKING[] = {
   {"audit_verify", SOUND, 0, call_verify, CALL_AUDIT_VERIFY, 0, 0, NO_FAULT, NULL},
   {"audit_verify, broken", BROKEN, 0, call_verify, CALL_AUDIT_VERIFY, CUSTMEM_BROKEN,
+   CUSTMEM_BROKEN, NO_FAULT, NULL},
+  {"audit_verify, stray link", STRAY, 0, call_verify, CALL_AUDIT_VERIFY, CUSTMEM_BROKEN,
    CUSTMEM_BROKEN, NO_FAULT, NULL},
   {"check", SOUND, 0, call_check, CALL_STORE_CHECK, 0, 0, NO_FAULT, NULL},
   {"check, crashed", CRASHED, COLD, call_check, CALL_STORE_CHECK, 0, 0, NO_FAULT, NULL},
@@ -1002,6 +1012,7 @@ static void prepare(void) {
   const image *images[] = {
     [SOUND] = &world.sound,    [CRASHED] = &world.crashed, [INTERRUPTED] = &world.interrupted,
     [WITH_MANY] = &world.many, [FULL_INDEX] = &world.full, [BROKEN] = &world.broken,
+    [STRAY] = &world.stray,    [TORN] = &world.torn,       [UNMARKED] = &world.unmarked,
     [OTHER] = &world.other};
   enum start start = point.scenario->start;
   reset_sources(PAST);
@@ -1115,7 +1126,8 @@ static void check_state(
 static custmem *check_files(const char *path, const char *where) {
   custmem *store;
   custmem_report report;
-  int want = point.scenario->start == BROKEN ? CUSTMEM_BROKEN : CUSTMEM_OK;
+  enum start start = point.scenario->start;
+  int want = start == BROKEN || start == STRAY ? CUSTMEM_BROKEN : CUSTMEM_OK;
   int rc = open_with(path, 0, 0, &store);
   if (rc != CUSTMEM_OK) {
     complain(
@@ -1391,6 +1403,9 @@ static void sweep(
 
 /* ---- The images ---------------------------------------------------------------------------- */
 
+/* Where the header of a database has these. */
+enum header { USER_VERSION = 60, APPLICATION = 68, CELLS = 103 };
+
 /* At the second write to a new store's file its journal is on the disk, and its first page too. */
 static void catch_interrupted(int op, int kind, void *ctx) {
   int *writes = ctx;
@@ -1405,24 +1420,44 @@ static void make_interrupted(void) {
   open_with(world.path, 0, 0, &store);
   vfs_shim_watch(NULL, NULL);
   custmem_close(store);
+  save_image(&world.interrupted, world.path);
+  load_image(&world.unmarked, world.path);
+  memset(world.unmarked.bytes[0] + USER_VERSION, 0, 4);
+  memset(world.unmarked.bytes[0] + APPLICATION, 0, 4);
   test_store_remove(world.path);
 }
 
 /* Who can write the file can drop the trigger that forbids it, and put it back. */
-static void make_broken(void) {
-  static char trigger[4096];
+static void tamper(image *files, const char *trigger, const char *sql) {
+  static char text[4096], question[256];
   sqlite3 *db;
   save_image(&world.sound, world.path);
   db = test_plain(world.path);
-  strcpy(
-    trigger,
-    test_sql_text(db, "SELECT sql FROM sqlite_schema WHERE name = 'audit_events_update'")
+  snprintf(
+    question, sizeof question, "SELECT sql FROM sqlite_schema WHERE name = '%s'", trigger
   );
-  test_sql(db, "DROP TRIGGER audit_events_update");
-  test_sql(db, "UPDATE audit_events SET reason = 'Never said so' WHERE seq = 1");
-  test_sql(db, trigger);
+  strcpy(text, test_sql_text(db, question));
+  snprintf(question, sizeof question, "DROP TRIGGER %s", trigger);
+  CHECK_INT(test_sql(db, question), SQLITE_OK);
+  CHECK_INT(test_sql(db, sql), SQLITE_OK);
+  CHECK_INT(test_sql(db, text), SQLITE_OK);
   sqlite3_close(db);
-  load_image(&world.broken, world.path);
+  load_image(files, world.path);
+}
+
+static void make_broken(void) {
+  tamper(
+    &world.broken, "audit_events_update",
+    "UPDATE audit_events SET reason = 'Never said so' WHERE seq = 1"
+  );
+}
+
+static void make_stray(void) {
+  tamper(
+    &world.stray, "conversation_links_insert",
+    "INSERT INTO conversation_links SELECT 'conversation-stray', instructor_id, customer_id,"
+    " audit_seq, updated_at FROM conversation_links WHERE conversation_id = '" LINKED "'"
+  );
 }
 
 static void make_other(void) {
@@ -1473,6 +1508,8 @@ static void make_many(void) {
   open_with(world.path, 0, 0, &store);
   for (i = 0; i < MANY; i++)
     test_customer(store, A, phone_of(i, phone));
+  load_image(&world.torn, world.path);
+  memset(world.torn.bytes[0], 0xA5, 512);
   custmem_close(store);
   load_image(&world.many, world.path);
 }
@@ -1492,6 +1529,7 @@ static void make_images(void) {
   make_crashed();
   make_many();
   make_broken();
+  make_stray();
   make_other();
 }
 
@@ -1504,6 +1542,9 @@ TEST(the_images_are_what_they_are_taken_for) {
   CHECK(world.crashed.size[1] > 0);
   CHECK(world.interrupted.size[0] > 0);
   CHECK(world.interrupted.size[2] > 0);
+  CHECK(world.unmarked.size[2] > 0);
+  CHECK(world.unmarked.bytes[0][CELLS] != 0 || world.unmarked.bytes[0][CELLS + 1] != 0);
+  CHECK(world.torn.size[1] > 0);
   CHECK(world.other.size[0] > 0);
   CHECK_INT(world.anchor.count, 5);
 }
@@ -1557,6 +1598,18 @@ TEST(a_commit_that_finds_no_room_in_the_index_is_of_unknown_outcome) {
   SWEEP(COMMITTING, MEMORY);
 }
 
+static void interrupt_store(void) {
+  custmem_interrupt(world.store);
+}
+
+TEST(an_interrupt_at_any_moment_leaves_all_or_nothing) {
+  faults_interrupt_by(interrupt_store);
+  SWEEP(READING, INTERRUPT);
+  SWEEP(RESOLVING, INTERRUPT);
+  SWEEP(WRITING, INTERRUPT);
+  SWEEP(CHECKING, INTERRUPT);
+}
+
 static void start_world(void) {
   strcpy(world.path, test_path("store.db"));
   strcpy(world.copy, test_path("copy.db"));
@@ -1600,6 +1653,7 @@ int main(int argc, char **argv) {
   RUN(resolving_on_a_failing_disk, "CM-2.1 §3; D-4");
   RUN(writing_on_a_failing_disk, "CM-2.3 §6; D-5; D-8");
   RUN(checking_and_backup_on_a_failing_disk, "D-8");
+  RUN(an_interrupt_at_any_moment_leaves_all_or_nothing, "CM-2.3 §6; D-5; D-8");
   RUN(a_commit_that_finds_no_room_in_the_index_is_of_unknown_outcome, "CM-2.3 §6; D-5");
   if (total.visited > 0) report_points();
   failed = test_report();

@@ -980,6 +980,20 @@ TEST(an_empty_file_beside_a_wal_is_refused) {
   CHECK(exists_beside(path, "-wal"));
 }
 
+/* What lies beside it is too short to be a WAL or a journal: nothing says that this was a store. */
+TEST(garbage_beside_a_short_wal_or_journal_is_no_database) {
+  static const char *const beside[] = {"-wal", "-journal"};
+  const char *path = scratch("short.db");
+  size_t i;
+  for (i = 0; i < COUNT(beside); i++) {
+    remove_store(path);
+    REQUIRE(test_file_write(path, "This is no database, and never was.", 35));
+    REQUIRE(test_file_write(test_beside(path, beside[i]), "\x37\x7f\x06", 3));
+    refused_by_all(path, CUSTMEM_NOT_A_DATABASE);
+    CHECK_INT(test_file_size(test_beside(path, beside[i])), 3);
+  }
+}
+
 TEST(a_killed_process_loses_nothing) {
   const char *path = scratch("killed.db");
   custmem_report report;
@@ -2554,6 +2568,8 @@ TEST(a_newer_version_in_the_wal_is_refused) {
   CHECK(refused(path, NULL, CUSTMEM_SCHEMA));
   CHECK(die_after(path, "PRAGMA application_id = 7; PRAGMA user_version = 1"));
   CHECK(refused(path, NULL, CUSTMEM_OTHER_APPLICATION));
+  CHECK(die_after(path, "PRAGMA application_id = 0; PRAGMA user_version = 5"));
+  CHECK(refused(path, NULL, CUSTMEM_OTHER_APPLICATION));
 }
 
 /* A file system without shared memory, such as some network ones: no WAL, but for one who is alone. */
@@ -2908,6 +2924,7 @@ int main(int argc, char **argv) {
   RUN(a_new_store_is_a_wal_database_of_its_own_kind, "D-2; D-8");
   RUN(a_torn_first_page_is_recovered_from_the_wal, "D-8");
   RUN(an_empty_file_beside_a_wal_is_refused, "D-8");
+  RUN(garbage_beside_a_short_wal_or_journal_is_no_database, "D-8");
   RUN(a_killed_process_loses_nothing, "D-8; CM-2.3 §6");
   RUN(reopening_keeps_everything, "D-8");
   RUN(processes_that_make_one_file_at_once_get_one_store, "D-2; D-8");

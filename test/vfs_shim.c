@@ -23,7 +23,8 @@ static struct {
   int64_t calls[VFS_SHIM_OPS][VFS_SHIM_KINDS];
   int64_t open_files;
   vfs_shim_fault fault; /* nth 0: none */
-  int64_t seen;         /* calls that counted towards fault.nth */
+  void (*instead)(void);
+  int64_t seen; /* calls that counted towards fault.nth */
   int64_t fired;
   void (*watcher)(int op, int kind, void *ctx);
   void *watcher_ctx;
@@ -49,7 +50,9 @@ static int ask(int op, int kind) {
   if (state.seen < state.fault.nth || (state.seen > state.fault.nth && !state.fault.persistent))
     return SQLITE_OK;
   state.fired++;
-  return state.fault.code;
+  if (state.instead == NULL) return state.fault.code;
+  state.instead();
+  return SQLITE_OK;
 }
 
 /* Whether the call below is to be made when `code` is what ask() said. */
@@ -345,12 +348,17 @@ int64_t vfs_shim_open_files(void) {
 void vfs_shim_fail(const vfs_shim_fault *fault) {
   static const vfs_shim_fault none = {0, 0, 0, 0, SQLITE_OK, VFS_SHIM_NOT_DONE};
   state.fault = fault != NULL ? *fault : none;
+  state.instead = NULL;
   state.seen = 0;
   if (fault != NULL) state.fired = 0;
 }
 
 int64_t vfs_shim_fired(void) {
   return state.fired;
+}
+
+void vfs_shim_instead(void (*instead)(void)) {
+  state.instead = instead;
 }
 
 void vfs_shim_hurry(int hurry) {

@@ -102,6 +102,9 @@ int64_t vfs_shim_open_files(void);
 void vfs_shim_fail(const vfs_shim_fault *fault);
 int64_t vfs_shim_fired(void);
 
+/* What the armed fault does instead of failing: it calls this, and the call goes on. */
+void vfs_shim_instead(void (*instead)(void));
+
 /* In a hurry nothing is synced, and nobody sleeps, for real: what a test needs that makes thousands of
 ** runs and pulls no plug. Syncs are counted and fail as ever. */
 void vfs_shim_hurry(int hurry);

@@ -982,15 +982,15 @@ TEST(an_empty_file_beside_a_wal_is_refused) {
 
 /* What lies beside it is too short to be a WAL or a journal: nothing says that this was a store. */
 TEST(garbage_beside_a_short_wal_or_journal_is_no_database) {
-  static const char *const beside[] = {"-wal", "-journal"};
+  static const char *const suffixes[] = {"-wal", "-journal"};
   const char *path = scratch("short.db");
   size_t i;
-  for (i = 0; i < COUNT(beside); i++) {
+  for (i = 0; i < COUNT(suffixes); i++) {
     remove_store(path);
     REQUIRE(test_file_write(path, "This is no database, and never was.", 35));
-    REQUIRE(test_file_write(test_beside(path, beside[i]), "\x37\x7f\x06", 3));
+    REQUIRE(test_file_write(test_beside(path, suffixes[i]), "\x37\x7f\x06", 3));
     refused_by_all(path, CUSTMEM_NOT_A_DATABASE);
-    CHECK_INT(test_file_size(test_beside(path, beside[i])), 3);
+    CHECK_INT(test_file_size(test_beside(path, suffixes[i])), 3);
   }
 }
 

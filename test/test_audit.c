@@ -1032,6 +1032,37 @@ TEST(an_event_that_no_write_makes_is_found_though_its_hash_is_right) {
   }
 }
 
+TEST(a_hash_of_another_size_is_damage_to_every_reader) {
+  static const char *const hashes[] = {
+    "x'00'", "CAST(hash || x'00' AS BLOB)", "substr(hash, 2)", "zeroblob(0)"};
+  struct heads heads;
+  custmem_event events[8];
+  custmem_head head;
+  char path[PATH_SIZE], sql[PATH_SIZE];
+  int32_t count;
+  size_t i;
+  for (i = 0; i < COUNT_OF(hashes); i++) {
+    custmem *store;
+    make_frozen(path, "short-hash.db", &heads);
+    snprintf(
+      sql, sizeof sql,
+      "UPDATE audit_events SET hash = %s WHERE instructor_id = '%s' AND seq = %d", hashes[i],
+      INSTRUCTOR[A], (int)heads.of[A][5].count
+    );
+    CHECK_INT(intrude(path, sql), 1);
+    store = open_store(path);
+    CHECK_INT(custmem_audit_head(store, INSTRUCTOR[A], &head), CUSTMEM_CORRUPT);
+    CHECK_INT(head.count, 0);
+    CHECK_TEXT(head.hash, "");
+    CHECK_INT(
+      custmem_audit_read(store, INSTRUCTOR[A], heads.of[A][5].count - 1, events, 8, &count),
+      CUSTMEM_CORRUPT
+    );
+    CHECK_INT(count, 0);
+    custmem_close(store);
+  }
+}
+
 TEST(an_event_made_anew_with_its_hash_is_found_by_an_anchor_alone) {
   struct heads heads;
   custmem_report report;
@@ -1250,6 +1281,7 @@ int main(int argc, char **argv) {
   RUN(a_deleted_swapped_added_or_transplanted_event_is_found, "CM-2.5; CM-2.3 §8; T5; D-7");
   RUN(a_link_that_the_events_do_not_say_is_found, "CM-2.5; CM-2.3 §9; D-7");
   RUN(an_event_that_no_write_makes_is_found_though_its_hash_is_right, "CM-2.5; D-7");
+  RUN(a_hash_of_another_size_is_damage_to_every_reader, "CM-2.5");
   RUN(an_event_made_anew_with_its_hash_is_found_by_an_anchor_alone, "CM-2.5; D-7");
   RUN(a_store_under_another_id_is_found_at_the_first_event, "CM-2.5; D-7");
   RUN(another_instructors_broken_chain_is_not_held_against_this_one, "CM-2.5; CM-1 §4.1; D-7");

@@ -765,10 +765,17 @@ static void begin_store(int cycle) {
   strcpy(now.store.path, test_path(name));
 }
 
+/* When a process is killed is the scheduler's: on a machine with much else to do more cycles are needed
+** until a backup ends in time, and another does not. */
+static int is_enough(int cycle, int cycles) {
+  if (cycle < cycles) return 0;
+  return (total.copies > 0 && total.cut_short > 0) || cycle >= 20 * cycles;
+}
+
 TEST(what_was_acknowledged_survives_kill_9_and_what_was_not_asked_is_not_there) {
   uint64_t seed = test_seed();
   int cycles = test_is_full() ? CYCLES : FEW_CYCLES, cycle;
-  for (cycle = 0; cycle < cycles; cycle++) {
+  for (cycle = 0; !is_enough(cycle, cycles); cycle++) {
     if (cycle % STORE_CYCLES == 0) begin_store(cycle);
     now.store.cycle = cycle;
     run_cycle(&seed);
@@ -781,7 +788,7 @@ TEST(what_was_acknowledged_survives_kill_9_and_what_was_not_asked_is_not_there) 
     " lost; %" PRId64 " surplus, one a writer at most; %" PRId64 " refused; %" PRId64
     " answers, %" PRId64 " wrong; %" PRId64 " backups sound; %" PRId64 " cut short, %" PRId64
     " of them whole\n",
-    cycles, test_seed(), total.acknowledged, total.lost, total.surplus, total.refused,
+    cycle, test_seed(), total.acknowledged, total.lost, total.surplus, total.refused,
     total.answers, total.wrong, total.copies, total.cut_short, total.cut_short_but_whole
   );
   CHECK(total.acknowledged > cycles);

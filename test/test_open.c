@@ -2356,6 +2356,33 @@ TEST(a_store_that_is_made_before_the_lock_is_had_is_kept) {
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
 }
 
+static int64_t unix_ms(void) {
+  struct timespec now;
+  CHECK_INT(timespec_get(&now, TIME_UTC), TIME_UTC);
+  return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Several times, since the milliseconds of one may be 0. */
+TEST(the_systems_clock_is_told_in_unix_milliseconds) {
+  custmem_actor actor = test_human("ada");
+  custmem_customer customer;
+  custmem *store = NULL;
+  int i;
+  REQUIRE(custmem_open(":memory:", NULL, &store) == CUSTMEM_OK);
+  for (i = 0; i < 8; i++) {
+    char phone[16];
+    int64_t before = unix_ms();
+    snprintf(phone, sizeof phone, "3933312345%02d", i);
+    CHECK_INT(
+      custmem_customer_create(store, &actor, "sms", phone, -1, NULL, 0, &customer, NULL),
+      CUSTMEM_OK
+    );
+    CHECK(before <= customer.created_at_ms && customer.created_at_ms <= unix_ms());
+    sqlite3_sleep(3);
+  }
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
 TEST(the_systems_clock_may_fail) {
   char message[CUSTMEM_MESSAGE_MAX + 1];
   custmem *store = NULL;
@@ -2961,6 +2988,7 @@ int main(int argc, char **argv) {
   RUN(what_the_system_says_of_a_new_file_is_told_apart, "D-8");
   RUN(a_store_that_appears_in_between_is_opened, "D-8");
   RUN(a_store_that_is_made_before_the_lock_is_had_is_kept, "D-8");
+  RUN(the_systems_clock_is_told_in_unix_milliseconds, "D-2; D-8");
   RUN(the_systems_clock_may_fail, "D-8");
   RUN(only_what_nobody_can_write_is_read_without_its_wal, "D-8");
   RUN(an_altered_store_on_read_only_media_is_refused, "D-8");

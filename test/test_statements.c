@@ -121,6 +121,21 @@ TEST(a_statement_either_reads_or_writes_what_it_must) {
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
 }
 
+/* SQLite would look into the size of a page that is bound to a LIMIT, and plan anew for each. */
+TEST(no_statement_is_prepared_twice_whatever_it_is_bound_to) {
+  custmem_customer customers[7];
+  custmem *store = store_with_statements(test_path("once.db"));
+  sqlite3_stmt *stmt = NULL;
+  int32_t count;
+  REQUIRE(store != NULL);
+  CHECK_INT(custmem_customer_list(store, "ada", NULL, customers, 7, &count), CUSTMEM_OK);
+  CHECK_INT(count, 2);
+  while ((stmt = sqlite3_next_stmt(caught, stmt)) != NULL)
+    if (!CHECK_INT(sqlite3_stmt_status(stmt, SQLITE_STMTSTATUS_REPREPARE, 0), 0))
+      printf("  %s\n", sqlite3_sql(stmt));
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
 /* ?1, where a table of an instructor's rows is read or written. */
 TEST(every_statement_on_an_instructors_rows_names_the_instructor) {
   static const char *const whole_store[] = {
@@ -187,6 +202,7 @@ int main(int argc, char **argv) {
   test_init(argc, argv);
   RUN(no_statement_reads_a_table_where_an_index_serves, "CM-1 §5.1, §5.2, §5.3; D-2");
   RUN(a_statement_either_reads_or_writes_what_it_must, "CM-2.3 §4.1, §8; T3; D-4; D-8");
+  RUN(no_statement_is_prepared_twice_whatever_it_is_bound_to, "D-8");
   RUN(
     every_statement_on_an_instructors_rows_names_the_instructor,
     "CM-1 §2.1, §4.1; CM-2.1 §2; CM-2.3 §2, §9; D-5"

@@ -50,6 +50,7 @@
 #define WAL_RETRIES_MS  10000 /* SQLite's own, on top, where a lock of the WAL's index is held */
 #define MANY            120
 #define LATE_POINTS     4
+#define EARLY_POINTS    400
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 /* From there on, until the call returns; or until the store is closed. */
@@ -726,9 +727,10 @@ enum flags {
   EXCLUSIVE = 16,
   CHECKPOINTS = 32, /* the write's commit makes a checkpoint */
   BACKS_UP = 64,
-  LATE = 128, /* only the last occasions are of interest, on a cold store */
-  COLD = 256, /* once warm it is another scenario */
-  ALIKE = 512 /* cold, it allocates what another scenario does: without memory only warm */
+  LATE = 128,  /* only the last occasions are of interest, on a cold store */
+  COLD = 256,  /* once warm it is another scenario */
+  ALIKE = 512, /* cold, it allocates what another scenario does: without memory only warm */
+  EARLY = 1024 /* only the first occasions: what comes then is another scenario */
 };
 
 /* want    the code without a fault
@@ -755,8 +757,8 @@ static const scenario OPENING[] = {
   {"open, there", SOUND, OPENS, call_open, CALL_OPEN, 0, 0, OPEN_FAILED, NULL},
   {"open, crashed", CRASHED, OPENS, call_open, CALL_OPEN, 0, 0, OPEN_FAILED, NULL},
   {"open, half made", INTERRUPTED, OPENS, call_open, CALL_OPEN, 0, 0, OPEN_FAILED, NULL},
-  {"open, torn", TORN, OPENS, call_open, CALL_OPEN, 0, 0, OPEN_FAILED, NULL},
-  {"open, unmarked", UNMARKED, OPENS, call_open, CALL_OPEN, 0, 0, OPEN_FAILED, NULL},
+  {"open, torn", TORN, OPENS | EARLY, call_open, CALL_OPEN, 0, 0, OPEN_FAILED, NULL},
+  {"open, unmarked", UNMARKED, OPENS | EARLY, call_open, CALL_OPEN, 0, 0, OPEN_FAILED, NULL},
   {"open, another's", OTHER, OPENS, call_open, CALL_OPEN, CUSTMEM_OTHER_APPLICATION,
    CUSTMEM_OTHER_APPLICATION, OPEN_FAILED, NULL},
   {"open, in memory", MEMORY, OPENS, call_open_memory, CALL_OPEN, 0, 0, OPEN_FAILED, NULL},
@@ -1355,8 +1357,9 @@ static void sweep_faults(const reference *ref) {
   int64_t count = faults_occasions(point.fault, &ref->seen[point.mode == TO_THE_END]),
           fired = 1;
   point.complaints = 0;
+  if (has(EARLY) && count > EARLY_POINTS) count = EARLY_POINTS;
   point.n = has(LATE) && count > LATE_POINTS ? count - LATE_POINTS + 1 : 1;
-  for (; point.n <= count || (fired && total.is_all && count > 0); point.n++) {
+  for (; point.n <= count || (fired && total.is_all && count > 0 && !has(EARLY)); point.n++) {
     if (!is_visited()) {
       fired = 0;
       continue;

@@ -419,7 +419,7 @@ static void check_history(enum kind kind) {
     seen.counts[UNKNOWN], seen.unknown_there, seen.answers, faults
   );
   CHECK_INT(seen.calls, shared->calls_of_each * WORKERS);
-  CHECK(seen.in_order > seen.calls / 8);
+  CHECK(seen.in_order > seen.calls / 32);
   CHECK(seen.counts[REFUSED] > 0);
   if (kind == PROCESSES) CHECK(faults > 0 && seen.counts[FAILED] + seen.counts[UNKNOWN] > 0);
 }

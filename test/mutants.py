@@ -25,7 +25,8 @@ So do a crash, more CPU time than four times what the test takes, and no end at 
 the fast tests leave alive is compiled once more, with optimisation: if it then is the same object code as
 the original, it is the same program, counted as equivalent.
 
-What is left alive is compared with test/mutants.txt, which has the reason of each. Exit status 0: at least
+What is left alive is compared with test/mutants.txt, which has the reason of each; where that begins with "The same
+program:" the mutant counts as equivalent, too. Exit status 0: at least
 95 % of the mutants were killed, and every one left alive has its reason there.
 """
 import argparse
@@ -47,6 +48,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 REASONS = os.path.join(ROOT, 'test', 'mutants.txt')
 TARGET_PERCENT = 95
+SAME = 'The same program: '
 CFLAGS = ['-std=c11', '-fPIC', '-O0', '-w', '-fstack-protector-all', '-ftrivial-auto-var-init=pattern',
           '-fsanitize=bounds', '-fsanitize-trap=bounds']
 STILLBORN = ['-Werror=return-type', '-Werror=int-conversion', '-Werror=incompatible-pointer-types']
@@ -880,7 +882,8 @@ def report(source, results, reasons, options, build, begun):
     percent = 100.0 * killed / ran if ran else 100.0
     kinds = collections.Counter(m.kind for m, _, _, _ in results)
     print(f'{len(results)} mutants of custmem.c: ' + ', '.join(f'{n} {k}' for k, n in sorted(kinds.items())))
-    print(f'not run: {by_verdict["stillborn"]} do not compile, {by_verdict["equivalent"]} are the same object code')
+    print(f'not run: {by_verdict["stillborn"]} do not compile, {by_verdict["equivalent"]} are the same object code, '
+          f'{by_verdict["same"]} are listed as the same program')
     print(f'{killed} of {ran} killed ({percent:.2f} %), {len(alive)} alive ({by_verdict["listed"]} of them listed: '
           f'not run, or only with the fast tests), {len(unexplained)} without a reason in test/mutants.txt')
     print(f'{time.monotonic() - begun:.0f} s, {options.jobs} at a time')
@@ -915,8 +918,9 @@ def main():
             campaign.credit(function, test)
     results, waiting = [], []
     for number, mutant in enumerate(chosen):
-        if key_of(source, mutant) in reasons and not options.listed:
-            results.append((mutant, 'listed', '', 0.0))
+        reason = reasons.get(key_of(source, mutant))
+        if reason is not None and not options.listed:
+            results.append((mutant, 'same' if reason.startswith(SAME) else 'listed', '', 0.0))
         elif options.resume and history.verdict(mutant) in ('killed', 'equivalent', 'stillborn'):
             results.append((mutant, history.verdict(mutant), 'an earlier run', 0.0))
         else:

@@ -277,6 +277,7 @@ static void make_stage(const char *name) {
   memset(shared, 0, sizeof *shared);
   strcpy(shared->path, test_path(name));
   shared->calls_of_each = (test_is_full() ? CALLS_ALL : CALLS_FEW) / WORKERS;
+  test_store_remove(shared->path);
   store = test_store(shared->path);
   for (instructor = 0; instructor < INSTRUCTORS; instructor++)
     for (person = 0; person < PEOPLE; person++) {
@@ -419,23 +420,29 @@ static void check_history(enum kind kind) {
     seen.counts[UNKNOWN], seen.unknown_there, seen.answers, faults
   );
   CHECK_INT(seen.calls, shared->calls_of_each * WORKERS);
-  CHECK(seen.in_order > seen.calls / 32);
   CHECK(seen.counts[REFUSED] > 0);
   if (kind == PROCESSES) CHECK(faults > 0 && seen.counts[FAILED] + seen.counts[UNKNOWN] > 0);
 }
 
 /* ---- The tests ----------------------------------------------------------------------------- */
 
+/* On a machine with much else to do most writes find the store busy: then it is played again. */
+static void play(enum kind kind, const char *file, void (*run)(void)) {
+  int tries = 0;
+  do {
+    make_stage(file);
+    run();
+    check_history(kind);
+  } while (seen.in_order <= seen.calls / 8 && ++tries < 10);
+  CHECK(seen.in_order > seen.calls / 8);
+}
+
 TEST(what_processes_were_told_is_what_the_audit_says) {
-  make_stage("processes.db");
-  run_processes();
-  check_history(PROCESSES);
+  play(PROCESSES, "processes.db", run_processes);
 }
 
 TEST(what_threads_were_told_is_what_the_audit_says) {
-  make_stage("threads.db");
-  run_threads();
-  check_history(THREADS);
+  play(THREADS, "threads.db", run_threads);
 }
 
 int main(int argc, char **argv) {

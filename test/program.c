@@ -52,6 +52,13 @@ const char *scratch(const char *name) {
   return known[i].path;
 }
 
+/* The shell leaves alone a signal that is ignored, and what runs the tests in the background may ignore some. */
+static void take_signals(void) {
+  signal(SIGINT, SIG_DFL);
+  signal(SIGTERM, SIG_DFL);
+  signal(SIGHUP, SIG_DFL);
+}
+
 int program_init(void) {
   const char *shell = getenv("CUSTMEM_SHELL");
   if (shell == NULL || shell[0] == '\0') shell = "./custmem";
@@ -60,6 +67,7 @@ int program_init(void) {
   unsetenv("NO_COLOR");
   setenv("TZ", "UTC", 1);
   setenv("TERM", "xterm", 1);
+  take_signals();
   if (realpath(shell, ran.shell) != NULL && realpath("test/data/webhooks.jsonl", ran.stream) != NULL)
     return 1;
   printf("%s or test/data/webhooks.jsonl is not there\n", shell);

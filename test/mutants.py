@@ -49,7 +49,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 REASONS = os.path.join(ROOT, 'test', 'mutants.txt')
 TARGET_PERCENT = 95
 SAME = 'The same program: '
-CFLAGS = ['-std=c11', '-fPIC', '-O0', '-w', '-fstack-protector-all', '-ftrivial-auto-var-init=pattern',
+CFLAGS = ['-std=c11', '-fPIC', '-O0', '-Wno-everything', '-fstack-protector-all', '-ftrivial-auto-var-init=pattern',
           '-fsanitize=bounds', '-fsanitize-trap=bounds']
 STILLBORN = ['-Werror=return-type', '-Werror=int-conversion', '-Werror=incompatible-pointer-types']
 FAST_SECONDS = 1.0

@@ -1899,6 +1899,38 @@ TEST(any_characters_get_an_answer_and_no_key_unless_they_are_one) {
   CHECK(hold(CHARACTER_CASES, make_characters) > CHARACTER_CASES / 500);
 }
 
+/* What people and phones put into a number without meaning anything (D-3); every other character spoils it. */
+static int parts_a_number(uint32_t c) {
+  static const uint32_t ranges[][2] = {
+    {' ', ' '},       {'-', '/'},       {0xa0, 0xa0},     {0x61c, 0x61c},   {0x2007, 0x2007},
+    {0x200b, 0x200f}, {0x202a, 0x202f}, {0x2060, 0x2060}, {0x2066, 0x2069}, {0xfeff, 0xfeff}};
+  size_t i;
+  for (i = 0; i < COUNT(ranges); i++)
+    if (c >= ranges[i][0] && c <= ranges[i][1]) return 1;
+  return 0;
+}
+
+TEST(every_character_alone_parts_a_number_or_spoils_it) {
+  uint32_t c;
+  int wrong = 0;
+  for (c = 1; c <= 0x10ffff; c++) {
+    text raw = {0, ""};
+    answer found;
+    int is_good;
+    if ((c >= 0xd800 && c <= 0xdfff) || (c >= '0' && c <= '9')) continue;
+    add(&raw, "447700");
+    add_character(&raw, c);
+    add(&raw, "900123");
+    found = ask("sms", &raw);
+    is_good = parts_a_number(c)
+                ? found.refusal == CUSTMEM_ACCEPTED && strcmp(found.key, "447700900123") == 0
+                : found.refusal != CUSTMEM_ACCEPTED && found.key[0] == '\0';
+    if (!is_good && wrong++ < 5)
+      printf("  U+%04X: %s\n", (unsigned)c, custmem_refusal_name(found.refusal));
+  }
+  CHECK_INT(wrong, 0);
+}
+
 TEST(the_parts_of_identifiers_in_any_order_are_taken_as_the_grammar_says) {
   CHECK(hold(TOKEN_CASES, make_tokens) > TOKEN_CASES / 100);
 }
@@ -2279,6 +2311,7 @@ int main(int argc, char **argv) {
   RUN(the_same_input_gives_the_same_key_again_and_again, "CM-1 §4.1; CM-1 §6; T2");
   RUN(any_bytes_get_an_answer_and_no_key_unless_they_are_one, "CM-1 §4.2; T2");
   RUN(any_characters_get_an_answer_and_no_key_unless_they_are_one, "CM-1 §4.2; T2; D-3");
+  RUN(every_character_alone_parts_a_number_or_spoils_it, "CM-1 §4.2; T2; D-3");
   RUN(
     the_parts_of_identifiers_in_any_order_are_taken_as_the_grammar_says, "CM-1 §4.2; T2; D-3"
   );

@@ -743,6 +743,43 @@ TEST(ids_are_version_7_uuids_of_the_clocks_time) {
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
 }
 
+/* The bytes of a random source: each has its own value, then all bits, then none. */
+static int random_turn;
+
+static int told_bytes(uint8_t *bytes, size_t size, void *ctx) {
+  static const uint8_t fill[] = {0x00, 0xff};
+  size_t i;
+  (void)ctx;
+  CHECK_INT(size, 10);
+  for (i = 0; i < size; i++)
+    bytes[i] = random_turn == 0 ? (uint8_t)(0x4b + 0x11 * i) : fill[random_turn % 2];
+  random_turn++;
+  return 0;
+}
+
+TEST(the_random_bits_of_an_id_are_all_of_the_sources) {
+  static const char *const ids[] = {
+    "01234567-89ab-7b5c-ad7e-8fa0b1c2d3e4", "01234567-89ab-7fff-bfff-ffffffffffff",
+    "01234567-89ab-7000-8000-000000000000"};
+  custmem *store = NULL;
+  custmem_options options;
+  custmem_info info;
+  custmem_customer made;
+  test_options(&options);
+  options.now_ms = read_set_clock;
+  options.random = told_bytes;
+  set_clock = INT64_C(0x0123456789ab);
+  random_turn = 0;
+  REQUIRE(custmem_open(":memory:", &options, &store) == CUSTMEM_OK);
+  CHECK_INT(custmem_store_info(store, &info), CUSTMEM_OK);
+  CHECK_TEXT(info.id, ids[0]);
+  CHECK_INT(create(store, A, "whatsapp", "393331234567", NULL, &made, NULL), CUSTMEM_OK);
+  CHECK_TEXT(made.id, ids[1]);
+  CHECK_INT(create(store, A, "whatsapp", "393331234568", NULL, &made, NULL), CUSTMEM_OK);
+  CHECK_TEXT(made.id, ids[2]);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
 TEST(a_customer_keeps_when_it_was_made_and_says_when_it_changed) {
   custmem *store;
   custmem_customer made, changed, read;
@@ -1196,6 +1233,7 @@ static void run_refusals(void) {
 
 static void run_ids_and_display(void) {
   RUN(ids_are_version_7_uuids_of_the_clocks_time, "CM-1 §2.1; D-2");
+  RUN(the_random_bits_of_an_id_are_all_of_the_sources, "CM-1 §2.1; D-2");
   RUN(a_customer_keeps_when_it_was_made_and_says_when_it_changed, "CM-1 §2.1, §2.4; T1");
   RUN(a_display_identifier_is_kept_to_the_byte_or_refused, "CM-1 §2.1; D-8");
   RUN(a_display_identifier_works_at_its_limit_and_not_one_past_it, "CM-1 §2.1; D-8");

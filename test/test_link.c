@@ -1271,6 +1271,8 @@ static void hear(const custmem_notice *notice, void *ctx) {
   me->notices++;
   me->wrong += notice->event == NULL || notice->resolutions != NULL;
   if (notice->event != NULL) me->event = *notice->event;
+  if (me->store == NULL) return;
+  me->wrong += custmem_errmsg(me->store)[0] != '\0' || custmem_errarg(me->store)[0] != '\0';
 }
 
 TEST(a_listener_is_told_of_each_write_once_and_of_no_refusal) {
@@ -1279,6 +1281,7 @@ TEST(a_listener_is_told_of_each_write_once_and_of_no_refusal) {
   world w;
   REQUIRE(world_open(&w, "told.db"));
   memset(&me, 0, sizeof me);
+  me.store = w.store;
   CHECK_INT(custmem_set_listener(w.store, hear, &me), CUSTMEM_OK);
   CHECK_INT(act(w.store, LINK, A, "talk-2", NULL, w.anna, NULL), CUSTMEM_OK);
   CHECK_INT(me.notices, 1);

@@ -421,6 +421,31 @@ TEST(three_hundred_events_have_the_documented_hashes) {
   custmem_close(store);
 }
 
+/* Events of 130 sizes, one after another: what is hashed ends at each byte of a block, and the last hash
+** stands for all of them. */
+TEST(events_of_every_size_have_the_documented_hashes) {
+  char path[PATH_SIZE], reason[131] = "";
+  custmem *store;
+  custmem_written written;
+  custmem_report report;
+  struct step step = {B, 0, 'A', "sizes", reason, NULL, NOON, NULL};
+  int size;
+  make_store(path, "sizes.db", STORE_ID);
+  store = open_store(path);
+  for (size = 1; size <= 130; size++) {
+    reason[size - 1] = 'r';
+    CHECK_INT(act(store, &step, &written), CUSTMEM_OK);
+    step.from = step.to;
+    step.to = step.from == 'A' ? 'B' : 'A';
+  }
+  CHECK_TEXT(
+    written.head.hash, "5270e2fb7c3bc6f577431d934296aab92b96e0ebfe7522f5e957358a28ec0dc5"
+  );
+  CHECK_INT(verify(store, B, &written.head, &report), CUSTMEM_OK);
+  CHECK_INT(report.events, 130);
+  custmem_close(store);
+}
+
 TEST(each_write_makes_one_event_and_a_refused_one_none) {
   /* Each is refused after the first two of the chain: conversation-1 has A, -2 has B. */
   static const struct {
@@ -1267,6 +1292,7 @@ int main(int argc, char **argv) {
   test_init(argc, argv);
   RUN(the_frozen_chain_has_the_documented_hashes, "CM-2.5; CM-2.3 §6; D-7");
   RUN(three_hundred_events_have_the_documented_hashes, "CM-2.5; D-7");
+  RUN(events_of_every_size_have_the_documented_hashes, "CM-2.5; D-7");
   RUN(an_empty_chain_is_bound_to_the_store_and_the_instructor, "CM-2.5; D-7");
   RUN(what_is_not_there_is_null_in_the_file, "CM-2.3 §6; D-2; D-7");
   RUN(each_write_makes_one_event_and_a_refused_one_none, "CM-2.3 §6; CM-2.3 §8; CM-2.3 §9; T5");

@@ -587,19 +587,23 @@ class Suite:
         self.build, self.runner, self.jobs = build, runner, jobs
         self.seconds, self.reaches = {}, {}
 
-    def load(self, programs, key):
+    def load(self, programs):
+        """What was measured before still holds for a program whose source is as it was."""
         cache = self.build.path('suite.json')
+        kept = {}
         if os.path.exists(cache):
             with open(cache, encoding='utf-8') as file:
                 kept = json.load(file)
-            if kept['key'] == key:
-                self.seconds = {tuple(t): s for t, s in kept['seconds']}
-                self.reaches = {tuple(t): set(lines) for t, lines in kept['reaches']}
-                return
-        self.measure(programs)
+        keys = {program: key_of_inputs(os.path.basename(program)) for program in programs}
+        old = {program: kept[key]['tests'] for program, key in keys.items() if key in kept}
+        self.measure([program for program in programs if program not in old])
+        for program, tests in old.items():
+            for name, seconds, lines in tests:
+                self.seconds[(os.path.basename(program), name)] = seconds
+                self.reaches[(os.path.basename(program), name)] = set(lines)
         with open(cache, 'w', encoding='utf-8') as file:
-            json.dump({'key': key, 'seconds': list(self.seconds.items()),
-                       'reaches': [(t, sorted(lines)) for t, lines in self.reaches.items()]}, file)
+            json.dump({keys[p]: {'tests': [(t[1], s, sorted(self.reaches[t])) for t, s in self.seconds.items()
+                                           if t[0] == os.path.basename(p)]} for p in programs}, file)
 
     def measure(self, programs):
         tests = []
@@ -833,14 +837,15 @@ def write_alive(path, keys):
             file.write(f'@ {function}\n- {before}\n+ {after}\n')
 
 
-def key_of_inputs(build):
+def key_of_inputs(program):
+    """All that a test program is made of, and what it tests."""
     digest = hashlib.sha256()
     for folder in ('', 'test', 'test/fuzz'):
         for name in sorted(os.listdir(os.path.join(ROOT, folder))):
-            if name.endswith(('.c', '.h')) and name != 'sqlite3.c':
+            is_anothers = name.startswith('test_') and name != program + '.c'
+            if name.endswith(('.c', '.h')) and name != 'sqlite3.c' and not is_anothers:
                 with open(os.path.join(ROOT, folder, name), 'rb') as file:
                     digest.update(file.read())
-    del build
     return digest.hexdigest()
 
 
@@ -907,7 +912,7 @@ def main():
     programs = build.make()
     runner = Runner(build)
     suite = Suite(build, runner, options.jobs)
-    suite.load(programs, key_of_inputs(build))
+    suite.load(programs)
     print(f'{len(suite.seconds)} tests, {sum(suite.seconds.values()):.0f} s in all', flush=True)
     chosen = choose(mutants, source, options, build)
     campaign = Campaign(source, build, runner, suite, options.spend)

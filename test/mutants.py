@@ -54,6 +54,7 @@ CFLAGS = ['-std=c11', '-fPIC', '-O0', '-Wno-everything', '-fstack-protector-all'
 STILLBORN = ['-Werror=return-type', '-Werror=int-conversion', '-Werror=incompatible-pointer-types']
 FAST_SECONDS = 1.0
 ALONE = 12
+TOGETHER_SECONDS = 0.3
 MEMORY_BYTES = 4 << 30
 FILE_BYTES = 1 << 30
 WAIT_SECONDS = 10
@@ -737,15 +738,21 @@ class Campaign:
         """Whether the list has a reason for every mutant of the function: then only the fast tests are tried."""
         return (mutant.function, '*', '*') in self.reasons
 
-    @staticmethod
-    def groups(tests):
-        """The first ones alone, the others of a program together: few processes for what is left alive."""
+    def groups(self, tests):
+        """The first ones alone; then the fast ones of each program together, for few processes; then the slow
+        ones, each alone."""
+        seconds = self.suite.seconds
         for program, name in tests[:ALONE]:
             yield program, [name]
-        together = collections.defaultdict(list)
+        together, slow = collections.defaultdict(list), []
         for program, name in tests[ALONE:]:
-            together[program].append(name)
-        yield from together.items()
+            if seconds[(program, name)] < TOGETHER_SECONDS:
+                together[program].append(name)
+            else:
+                slow.append((program, name))
+        yield from sorted(together.items(), key=lambda group: sum(seconds[(group[0], name)] for name in group[1]))
+        for program, name in slow:
+            yield program, [name]
 
     def note(self, mutant, program, names, why):
         """Remembers the test that killed: in a group it is the one that the failure names, if it does."""

@@ -1591,6 +1591,23 @@ TEST(options_of_a_later_version_are_accepted_if_they_ask_for_nothing_new) {
   }
 }
 
+TEST(options_of_up_to_4096_bytes_may_be_of_a_later_version) {
+  static union {
+    custmem_options options;
+    unsigned char bytes[4100];
+  } large;
+  custmem *store = NULL;
+  large.options.size = 4096;
+  large.bytes[4096] = 1; /* beyond it */
+  CHECK_INT(custmem_open(":memory:", &large.options, &store), CUSTMEM_OK);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+  large.bytes[4096] = 0;
+  large.options.size = 4097;
+  CHECK_INT(custmem_open(":memory:", &large.options, &store), CUSTMEM_MISUSE);
+  CHECK(store == NULL);
+  custmem_options_init(NULL);
+}
+
 /* ---- Opening ------------------------------------------------------------------------------- */
 
 static int open_with_message(const char *path, char *message, size_t size, custmem **store) {
@@ -1963,6 +1980,7 @@ int main(int argc, char **argv) {
   RUN(the_options_that_init_makes_are_the_zero_defaults, "D-8");
   RUN(null_options_open_as_the_defaults_do, "D-8");
   RUN(options_of_a_later_version_are_accepted_if_they_ask_for_nothing_new, "D-8");
+  RUN(options_of_up_to_4096_bytes_may_be_of_a_later_version, "D-8");
   RUN(a_bad_path_is_refused_with_a_message, "D-8");
   RUN(a_path_at_its_limit_is_opened, "D-8");
   RUN(the_message_of_open_is_cut_to_its_size_and_empty_after_success, "D-8");

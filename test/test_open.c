@@ -1210,6 +1210,40 @@ TEST(a_lock_that_stays_is_busy_within_the_timeout) {
   CHECK(test_rows(path) == rows);
 }
 
+/* The time that SQLite asks to sleep is counted, and nobody sleeps: to the millisecond, on any machine. */
+TEST(a_lock_that_stays_is_waited_for_as_long_as_the_options_say) {
+  static const struct {
+    int32_t timeout_ms;
+    int64_t slept_ms;
+  } cases[] = {{0, 1000}, {-1, 0}, {INT32_MIN, 0}, {1, 1}, {2, 2}, {250, 250}, {60000, 60000}};
+  const char *path = scratch("waits.db");
+  uint64_t rows;
+  sqlite3 *db;
+  size_t i;
+  REQUIRE(make_store(path));
+  REQUIRE(vfs_shim_install() == SQLITE_OK);
+  vfs_shim_hurry(1);
+  rows = test_rows(path);
+  for (i = 0; i <= COUNT(cases); i++) { /* the last: no options at all */
+    custmem *store = NULL;
+    db = test_plain(path);
+    if (i < COUNT(cases))
+      store = open_waiting(path, cases[i].timeout_ms);
+    else
+      CHECK_INT(custmem_open(path, NULL, &store), CUSTMEM_OK);
+    REQUIRE(store != NULL);
+    CHECK_INT(test_sql(db, "BEGIN IMMEDIATE"), SQLITE_OK);
+    vfs_shim_reset();
+    CHECK_INT(link_to(store, "ada", "c3", ids.anna), CUSTMEM_BUSY);
+    CHECK_INT(vfs_shim_slept_us(), 1000 * (i < COUNT(cases) ? cases[i].slept_ms : 1000));
+    CHECK_INT(test_sql(db, "ROLLBACK"), SQLITE_OK);
+    sqlite3_close(db);
+    CHECK_INT(custmem_close(store), CUSTMEM_OK);
+  }
+  CHECK(test_rows(path) == rows);
+  vfs_shim_remove();
+}
+
 /* A lock that goes away in time is waited for, however long that takes on this machine. */
 TEST(a_lock_that_goes_away_is_waited_for) {
   const char *path = scratch("wait.db");
@@ -2957,6 +2991,7 @@ int main(int argc, char **argv) {
   RUN(processes_that_make_one_file_at_once_get_one_store, "D-2; D-8");
   RUN(an_exclusive_store_shuts_others_out, "D-8");
   RUN(a_lock_that_stays_is_busy_within_the_timeout, "D-5; CM-2.3 §7");
+  RUN(a_lock_that_stays_is_waited_for_as_long_as_the_options_say, "D-5; D-8");
   RUN(a_lock_that_goes_away_is_waited_for, "D-5; CM-2.3 §7");
   RUN(a_locked_empty_file_is_busy, "D-5; D-8");
   RUN(a_read_only_handle_reads_and_changes_no_byte, "D-8; CM-2.1 §3; T3");

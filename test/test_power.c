@@ -876,9 +876,10 @@ static void live(enum mode mode, int64_t number) {
   remember_model();
   vfs_shim_watch(watch, NULL);
   steps = 20 + (int)(test_random(&life.seed) % 50);
-  if (open_life())
-    while (steps-- > 0 && life.store != NULL && is_wanted() && total.images < until)
-      step();
+  /* Where a new file cannot be opened, the next life's could not be either. */
+  if (!open_life()) total.complaints = TOO_MANY;
+  while (steps-- > 0 && life.store != NULL && is_wanted() && total.images < until)
+    step();
   life.doing = "close";
   custmem_close(life.store);
   life.store = NULL;

@@ -424,16 +424,18 @@ TEST(three_hundred_events_have_the_documented_hashes) {
 /* Events of 130 sizes, one after another: what is hashed ends at each byte of a block, and the last hash
 ** stands for all of them. */
 TEST(events_of_every_size_have_the_documented_hashes) {
-  char path[PATH_SIZE], reason[131] = "";
+  enum { SIZES = 130 };
+  char path[PATH_SIZE], longest[SIZES + 1] = "";
   custmem *store;
   custmem_written written;
   custmem_report report;
-  struct step step = {B, 0, 'A', "sizes", reason, NULL, NOON, NULL};
+  struct step step = {B, 0, 'A', "sizes", longest, NULL, NOON, NULL};
   int size;
+  memset(longest, 'r', SIZES);
   make_store(path, "sizes.db", STORE_ID);
   store = open_store(path);
-  for (size = 1; size <= 130; size++) {
-    reason[size - 1] = 'r';
+  for (size = 1; size <= SIZES; size++) {
+    step.reason = longest + SIZES - size;
     CHECK_INT(act(store, &step, &written), CUSTMEM_OK);
     step.from = step.to;
     step.to = step.from == 'A' ? 'B' : 'A';
@@ -442,7 +444,7 @@ TEST(events_of_every_size_have_the_documented_hashes) {
     written.head.hash, "5270e2fb7c3bc6f577431d934296aab92b96e0ebfe7522f5e957358a28ec0dc5"
   );
   CHECK_INT(verify(store, B, &written.head, &report), CUSTMEM_OK);
-  CHECK_INT(report.events, 130);
+  CHECK_INT(report.events, SIZES);
   custmem_close(store);
 }
 

@@ -19,8 +19,9 @@ A mutant is custmem.c with one of these changed:
     statement    an expression statement, return, break or continue removed
 
 custmem.c is compiled into a shared library that replaces the one the tests were linked to, so that nothing
-is linked anew. The tests are run one by one, those first that killed a mutant of the same function, then
-the fast ones; only those which reach the line, as a build with gcov has shown. The first failure ends it.
+is linked anew. The tests are run one by one, those first that killed a mutant of the same function, take a
+way through it that few others take, or are fast; only those which reach the line, as a build with gcov has
+shown. The first failure ends it.
 So do a crash, more CPU time than four times what the test takes, and no end at all. A mutant that
 the fast tests leave alive is compiled once more, with optimisation: if it then is the same object code as
 the original, it is the same program, counted as equivalent.
@@ -658,6 +659,7 @@ class Campaign:
         self.code_lines = self.counted | self.unreached()
         self.lock = threading.Lock()
         self.mentions = self.find_mentions()
+        self.rarity = self.find_rarity()
 
     def find_mentions(self):
         """The lines that use a macro or a table, for those that stand at file level."""
@@ -668,6 +670,19 @@ class Campaign:
             if token.text in tables and line in self.code_lines:
                 mentions[token.text].add(line)
         return mentions
+
+    def find_rarity(self):
+        """Of each function how rare the lines are that a test reaches in it: whoever takes a way through it that
+        few others take looks at what it does."""
+        reached = collections.Counter(line for lines in self.suite.reaches.values() for line in lines)
+        function_of = {}
+        for token, function in zip(self.source.tokens, self.source.function_of):
+            function_of.setdefault(self.source.line(token.at), function)
+        rarity = collections.defaultdict(collections.Counter)
+        for test, lines in self.suite.reaches.items():
+            for line in lines:
+                rarity[function_of.get(line, '')][test] += 1 / reached[line]
+        return rarity
 
     def unreached(self):
         covered = self.build.path('covered')
@@ -680,8 +695,9 @@ class Campaign:
         tests = [t for t in self.suite.seconds if not lines or self.suite.reaches[t] & lines]
         with self.lock:
             kills = dict(self.kills[mutant.function])
+        rarity = self.rarity[mutant.function]
         return sorted(tests, key=lambda t: (self.suite.seconds[t] + 0.01) /
-                      (1 + 5 * kills.get(t, 0) + self.all_kills[t] / 20 + 20 * (t in self.first)))
+                      (1 + 5 * kills.get(t, 0) + self.all_kills[t] / 20 + 20 * (t in self.first) + 100 * rarity[t]))
 
     def lines_of(self, mutant):
         """The counted lines that the mutant changes, or the nearest one of its statement; none for a table."""
@@ -719,12 +735,12 @@ class Campaign:
             return 'stillborn', ''
         spent, is_new = 0.0, False
         for program, names in self.groups(self.order(mutant)):
+            if spent > (FAST_SECONDS if self.has_reason(mutant) else self.spend):
+                return 'listed' if self.has_reason(mutant) else 'undecided', ''
             if spent > FAST_SECONDS and not is_new:
                 is_new = self.build.optimised(changed, folder) != self.original
                 if not is_new:
                     return 'equivalent', ''
-            if spent > (FAST_SECONDS if self.has_reason(mutant) else self.spend):
-                return 'listed' if self.has_reason(mutant) else 'undecided', ''
             seconds = sum(self.suite.seconds[(program, name)] for name in names)
             outcome = self.runner.run(program, names, folder, 1 + 4 * seconds)
             spent += outcome.seconds

@@ -2391,7 +2391,7 @@ TEST(a_store_that_is_made_before_the_lock_is_had_is_kept) {
 }
 
 static int64_t unix_ms(void) {
-  struct timespec now;
+  struct timespec now = {0, 0};
   CHECK_INT(timespec_get(&now, TIME_UTC), TIME_UTC);
   return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }

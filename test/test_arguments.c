@@ -5,13 +5,17 @@
 ** and outputs a call has. After each refusal nothing was committed, each output is filled in, and
 ** the handle goes on.
 */
-#define _XOPEN_SOURCE 700
+#define _XOPEN_SOURCE   700
+#define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
 
 #include "test.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define COUNT_OF(array) ((int)(sizeof(array) / sizeof((array)[0])))
 #define PATH_SIZE       512
@@ -861,6 +865,32 @@ static int reason_code(custmem *store, const char *reason, int size) {
   return custmem_link(store, &ours, "alone", NOBODYS, reason, size, "x", -2, NULL);
 }
 
+/* A text that begins where memory begins, and one that ends where it ends: to look at a byte more ends the
+** program. */
+TEST(not_a_byte_beside_a_text_is_looked_at) {
+  enum { LONGEST = 40 };
+  size_t page = (size_t)sysconf(_SC_PAGESIZE), size;
+  char *pages = mmap(NULL, 3 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  char *first = pages + page, *last = first + page, key[CUSTMEM_IDENTIFIER_MAX + 1];
+  custmem *store = test_store(NULL);
+  REQUIRE(store != NULL && pages != MAP_FAILED);
+  REQUIRE(mprotect(first, page, PROT_READ | PROT_WRITE) == 0);
+  for (size = 1; size <= LONGEST; size++) {
+    char *texts[] = {first, last - size};
+    int i;
+    for (i = 0; i < COUNT_OF(texts); i++) {
+      memset(texts[i], 'r', size);
+      CHECK_INT(reason_code(store, texts[i], (int)size), CUSTMEM_MISUSE);
+      texts[i][size - 1] = '\x01';
+      CHECK_INT(reason_code(store, texts[i], (int)size), CUSTMEM_BAD_TEXT);
+      memset(texts[i], '7', size);
+      CHECK(custmem_normalize("sms", texts[i], (int64_t)size, key) >= CUSTMEM_ACCEPTED);
+    }
+  }
+  CHECK_INT(munmap(pages, 3 * page), 0);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
 TEST(every_character_alone_is_a_reason_or_shows_nothing) {
   custmem *store = test_store(NULL);
   uint32_t c;
@@ -1648,9 +1678,11 @@ TEST(a_bad_path_is_refused_with_a_message) {
   CHECK_INT(custmem_open(":memory:", NULL, NULL), CUSTMEM_MISUSE);
 }
 
-/* A path at its limit: a directory as deep as it takes. */
+/* A path at its limit: a directory as deep as it takes. What lies beside it is looked at by its whole name. */
 TEST(a_path_at_its_limit_is_opened) {
-  char path[CUSTMEM_PATH_MAX + 2];
+  static const char *const suffixes[] = {"-wal", "-shm", "-journal"};
+  char path[CUSTMEM_PATH_MAX + 16];
+  size_t i;
   custmem *store = NULL;
   custmem_report report;
   size_t size;
@@ -1671,6 +1703,15 @@ TEST(a_path_at_its_limit_is_opened) {
   CHECK_INT(custmem_check(store, &report), CUSTMEM_OK);
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
   CHECK(test_file_size(path) > 0);
+  for (i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
+    strcpy(path + CUSTMEM_PATH_MAX, suffixes[i]);
+    CHECK_INT(mkdir(path, 0700), 0);
+    path[CUSTMEM_PATH_MAX] = '\0';
+    CHECK_INT(custmem_open(path, NULL, &store), CUSTMEM_NOT_A_FILE);
+    strcpy(path + CUSTMEM_PATH_MAX, suffixes[i]);
+    CHECK_INT(rmdir(path), 0);
+    path[CUSTMEM_PATH_MAX] = '\0';
+  }
   strcat(path, "f");
   CHECK_INT(custmem_open(path, NULL, &store), CUSTMEM_TOO_LONG);
   CHECK(store == NULL);
@@ -1679,6 +1720,7 @@ TEST(a_path_at_its_limit_is_opened) {
 
 TEST(the_message_of_open_is_cut_to_its_size_and_empty_after_success) {
   char whole[CUSTMEM_MESSAGE_MAX + 1], message[CUSTMEM_MESSAGE_MAX + 1];
+  char path[CUSTMEM_PATH_MAX + 1], longer[2 * CUSTMEM_MESSAGE_MAX];
   custmem *store;
   size_t size;
   CHECK_INT(open_with_message("", whole, sizeof whole, &store), CUSTMEM_EMPTY);
@@ -1693,6 +1735,12 @@ TEST(the_message_of_open_is_cut_to_its_size_and_empty_after_success) {
     CHECK(is_filled_with(message + size, sizeof message - size, UNUSED_BYTE));
   }
   CHECK_INT(open_with_message("", NULL, 100, &store), CUSTMEM_EMPTY);
+  repeat(
+    path, "/nowhere", CUSTMEM_PATH_MAX
+  ); /* said in the message, of which it leaves no byte */
+  CHECK_INT(open_with_message(path, longer, sizeof longer, &store), CUSTMEM_NO_PATH);
+  CHECK_INT(strlen(longer), CUSTMEM_MESSAGE_MAX);
+  CHECK(strncmp(longer, path, CUSTMEM_MESSAGE_MAX) == 0);
   CHECK_INT(open_with_message(":memory:", message, sizeof message, &store), CUSTMEM_OK);
   CHECK_TEXT(message, "");
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
@@ -1958,6 +2006,7 @@ int main(int argc, char **argv) {
   RUN(a_control_character_is_refused, "CM-1 §4.2; CM-2.3 §7; D-2; D-8");
   RUN(an_impossible_size_or_an_embedded_nul_is_refused, "CM-1 §4.2; CM-2.3 §7; D-2; D-8");
   RUN(a_text_of_up_to_a_gigabyte_is_refused_as_too_long, "CM-1 §4.2; CM-2.3 §7; D-8");
+  RUN(not_a_byte_beside_a_text_is_looked_at, "D-8");
   RUN(every_character_alone_is_a_reason_or_shows_nothing, "CM-2.3 §3.1, §6");
   RUN(every_pair_of_leading_bytes_is_text_or_not, "");
   RUN(a_blank_reason_is_none, "CM-2.3 §6; D-5");

@@ -1261,6 +1261,31 @@ TEST(a_history_that_took_another_turn_is_found_by_an_anchor_alone) {
 }
 
 /* A later version's own doing, as the schema has it: read as what it is, never made here. */
+/* Ids of one character differ in it. */
+TEST(a_link_that_was_given_to_another_is_found_however_short_the_ids) {
+  const char *path = test_path("short.db");
+  custmem *store = test_store(path);
+  custmem_actor a = test_human("a");
+  custmem_report report;
+  sqlite3 *db;
+  REQUIRE(store != NULL);
+  CHECK_INT(
+    custmem_link(
+      store, &a, "c", test_customer(store, "a", "393331234567"), "r", 1, NULL, 0, NULL
+    ),
+    CUSTMEM_OK
+  );
+  CHECK_INT(custmem_audit_verify(store, "a", NULL, &report), CUSTMEM_OK);
+  db = test_plain(path);
+  CHECK_INT(test_sql(db, "DROP TRIGGER conversation_links_update"), SQLITE_OK);
+  CHECK_INT(test_sql(db, "UPDATE conversation_links SET instructor_id = 'b'"), SQLITE_OK);
+  CHECK_INT(sqlite3_close(db), SQLITE_OK);
+  CHECK_INT(custmem_audit_verify(store, "a", NULL, &report), CUSTMEM_BROKEN);
+  CHECK_INT(report.fault, CUSTMEM_FAULT_LINK);
+  CHECK_TEXT(report.subject, "c");
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
 TEST(an_event_of_the_system_is_read_as_one) {
   const char *path = test_path("system.db");
   char sql[1024];
@@ -1316,6 +1341,7 @@ int main(int argc, char **argv) {
   RUN(a_tail_cut_off_with_its_links_is_found_by_an_anchor_alone, "CM-2.5; D-7");
   RUN(a_tail_cut_off_without_its_links_is_found, "CM-2.5; D-7");
   RUN(a_history_that_took_another_turn_is_found_by_an_anchor_alone, "CM-2.5; D-7");
+  RUN(a_link_that_was_given_to_another_is_found_however_short_the_ids, "CM-2.3 §4.2; D-7");
   RUN(an_event_of_the_system_is_read_as_one, "CM-2.5; CM-2.3 §3.2");
   return test_report();
 }

@@ -2581,6 +2581,51 @@ TEST(a_relative_path_is_as_long_as_the_whole_one) {
   CHECK(here(body_of_deep_directory, directory));
 }
 
+TEST(a_name_may_be_of_one_character_and_begin_with_dots) {
+  static const char *const names[] = {"s", "-", ".s", "..s", "..."};
+  size_t i;
+  for (i = 0; i < COUNT(names); i++) {
+    custmem *store = test_store(scratch(names[i]));
+    REQUIRE(store != NULL);
+    CHECK_INT(custmem_close(store), CUSTMEM_OK);
+    CHECK(test_file_size(scratch(names[i])) > 0);
+  }
+}
+
+static int count_descriptors(void) {
+  int count = 0, fd;
+  for (fd = 0; fd < 256; fd++)
+    count += fcntl(fd, F_GETFD) != -1;
+  return count;
+}
+
+/* The first file that is made gets descriptor 0, which SQLite then keeps occupied. */
+static int body_without_input(const char *path) {
+  char name[NAME_SIZE], message[CUSTMEM_MESSAGE_MAX + 1];
+  custmem_options options;
+  custmem *store = NULL;
+  int good = 1, descriptors = 0, i;
+  test_options(&options);
+  for (i = 0; i < 3; i++) {
+    snprintf(name, sizeof name, "%s-%d", path, i);
+    if (i == 0) close(0);
+    good = CHECK_INT(open_with(name, &options, message, &store), CUSTMEM_OK) && good;
+    good = CHECK_INT(custmem_close(store), CUSTMEM_OK) && good;
+    if (i == 0) descriptors = count_descriptors();
+    good = CHECK_INT(count_descriptors(), descriptors) && good;
+  }
+  close(0);
+  meddle.fchmod_error = EIO;
+  snprintf(name, sizeof name, "%s-%d", path, i);
+  good = CHECK_INT(open_with(name, &options, message, &store), CUSTMEM_IO) && good;
+  good = CHECK_INT(count_descriptors(), descriptors - 1) && good;
+  return CHECK_INT(test_file_size(name), -1) && good;
+}
+
+TEST(a_process_without_an_input_makes_stores_and_no_descriptor_is_left) {
+  CHECK(here(body_without_input, scratch("daemon.db")));
+}
+
 /* The file may have this name; what SQLite would put beside it may not. */
 TEST(a_name_that_leaves_no_room_for_a_wal_is_refused) {
   char name[256];
@@ -3030,6 +3075,8 @@ int main(int argc, char **argv) {
   RUN(a_directory_is_no_store_however_it_is_called, "D-8");
   RUN(a_file_of_the_root_directory_has_one_slash, "D-8");
   RUN(a_relative_path_is_as_long_as_the_whole_one, "D-8");
+  RUN(a_name_may_be_of_one_character_and_begin_with_dots, "D-8");
+  RUN(a_process_without_an_input_makes_stores_and_no_descriptor_is_left, "D-8");
   RUN(a_name_that_leaves_no_room_for_a_wal_is_refused, "D-8");
   RUN(a_reader_keeps_nobody_out, "D-8");
   RUN(a_database_of_256_tables_is_another_applications, "D-8");

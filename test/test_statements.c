@@ -198,6 +198,53 @@ TEST(the_connection_can_do_nothing_that_no_statement_does) {
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
 }
 
+/* The settings stand behind each other: most attacks that one of them stops another would, too. */
+TEST(the_connection_has_every_setting_that_is_to_guard_it) {
+  static const struct {
+    int option, value;
+  } settings[] = {
+    {SQLITE_DBCONFIG_DEFENSIVE, 1},
+    {SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0},
+    {SQLITE_DBCONFIG_ENABLE_FKEY, 1},
+    {SQLITE_DBCONFIG_ENABLE_TRIGGER, 1},
+    {SQLITE_DBCONFIG_ENABLE_VIEW, 0},
+    {SQLITE_DBCONFIG_DQS_DML, 0},
+    {SQLITE_DBCONFIG_DQS_DDL, 0},
+    {SQLITE_DBCONFIG_ENABLE_ATTACH_CREATE, 0},
+    {SQLITE_DBCONFIG_ENABLE_ATTACH_WRITE, 0},
+    {SQLITE_DBCONFIG_ENABLE_QPSG, 1},
+    {SQLITE_DBCONFIG_WRITABLE_SCHEMA, 0},
+  };
+  custmem *store = store_with_statements(test_path("settings.db"));
+  size_t i;
+  REQUIRE(store != NULL);
+  for (i = 0; i < sizeof settings / sizeof settings[0]; i++) {
+    int value = -1;
+    CHECK_INT(sqlite3_db_config(caught, settings[i].option, -1, &value), SQLITE_OK);
+    if (!CHECK_INT(value, settings[i].value)) printf("  setting %d\n", settings[i].option);
+  }
+  CHECK_INT(sqlite3_limit(caught, SQLITE_LIMIT_LENGTH, -1), 1000000);
+  CHECK_INT(sqlite3_limit(caught, SQLITE_LIMIT_ATTACHED, -1), 0);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
+/* The caller's texts are bound where they stand, and may be gone after the call. */
+TEST(no_statement_keeps_what_the_caller_passed) {
+  custmem *store = store_with_statements(test_path("forgets.db"));
+  sqlite3_stmt *stmt = NULL;
+  int statements = 0;
+  REQUIRE(store != NULL);
+  while ((stmt = sqlite3_next_stmt(caught, stmt)) != NULL) {
+    char *sql = sqlite3_expanded_sql(stmt);
+    REQUIRE(sql != NULL);
+    if (!CHECK(strstr(sql, "'ada'") == NULL)) printf("  %s\n", sql);
+    sqlite3_free(sql);
+    statements++;
+  }
+  CHECK(statements > 20);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
 int main(int argc, char **argv) {
   test_init(argc, argv);
   RUN(no_statement_reads_a_table_where_an_index_serves, "CM-1 §5.1, §5.2, §5.3; D-2");
@@ -207,6 +254,8 @@ int main(int argc, char **argv) {
     every_statement_on_an_instructors_rows_names_the_instructor,
     "CM-1 §2.1, §4.1; CM-2.1 §2; CM-2.3 §2, §9; D-5"
   );
+  RUN(the_connection_has_every_setting_that_is_to_guard_it, "D-8");
+  RUN(no_statement_keeps_what_the_caller_passed, "D-8");
   RUN(the_connection_can_do_nothing_that_no_statement_does, "CM-1 §2.3, §2.4; CM-2.5; D-8");
   return test_report();
 }

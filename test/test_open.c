@@ -289,7 +289,7 @@ TEST(what_is_not_a_database_is_refused) {
   static const char text[] = "This is a text of several lines,\nand no database.\n";
   const char *path = scratch("not.db");
   const char *header = scratch("header.db");
-  unsigned char noise[100];
+  unsigned char noise[512];
   uint64_t seed = 7;
   size_t i;
   for (i = 0; i < sizeof noise; i++)
@@ -304,7 +304,11 @@ TEST(what_is_not_a_database_is_refused) {
   refused_by_all(path, CUSTMEM_NOT_A_DATABASE);
   REQUIRE(test_file_write(path, "SQLite format 3", 16));
   refused_by_all(path, CUSTMEM_NOT_A_DATABASE);
-  /* The first 100 bytes of a real store, and nothing behind them. */
+  memset(noise, 0, sizeof noise);
+  memcpy(noise, "SQLite format 3x", 16);
+  REQUIRE(test_file_write(path, noise, sizeof noise));
+  refused_by_all(path, CUSTMEM_NOT_A_DATABASE);
+  /* The first bytes of a real store, and nothing behind them. */
   REQUIRE(make_store(path));
   {
     FILE *file = fopen(path, "rb");

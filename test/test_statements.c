@@ -19,6 +19,48 @@ static int catch_connection(
   return SQLITE_OK;
 }
 
+/* How many objects a connection makes, from when it opens. */
+static int creates;
+
+static int count_creates(unsigned mask, void *ctx, void *stmt, void *sql) {
+  (void)mask, (void)ctx, (void)stmt;
+  creates += strstr(sql, "CREATE ") != NULL;
+  return 0;
+}
+
+static int catch_creates(sqlite3 *db, char **message, const struct sqlite3_api_routines *api) {
+  (void)message, (void)api;
+  return sqlite3_trace_v2(db, SQLITE_TRACE_STMT, count_creates, NULL);
+}
+
+static int creates_of(const char *path, custmem_info *info) {
+  custmem *store;
+  custmem_report report;
+  creates = 0;
+  sqlite3_auto_extension((void (*)(void))catch_creates);
+  store = test_store(path);
+  sqlite3_cancel_auto_extension((void (*)(void))catch_creates);
+  if (store == NULL) return -1;
+  CHECK_INT(custmem_store_info(store, info), CUSTMEM_OK);
+  CHECK_INT(custmem_check(store, &report), CUSTMEM_OK);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+  return creates;
+}
+
+/* Before any other test: the first store in memory is the process's first. */
+TEST(a_store_in_memory_copies_what_the_first_one_made) {
+  custmem_info file, first, second, again;
+  int objects = creates_of(test_path("made.db"), &file);
+  CHECK(objects > 12);
+  CHECK_INT(creates_of(NULL, &first), objects);
+  CHECK_INT(creates_of(NULL, &second), 0);
+  CHECK_INT(creates_of(NULL, &again), 0);
+  CHECK_INT(creates_of(test_path("made-2.db"), &file), objects);
+  CHECK(strcmp(first.id, second.id) != 0);
+  CHECK(strcmp(second.id, again.id) != 0);
+  CHECK_INT(again.schema_version, file.schema_version);
+}
+
 /* Every call that prepares a statement, once. */
 static void call_everything(custmem *store) {
   custmem_actor ada = test_human("ada");
@@ -225,6 +267,14 @@ TEST(the_connection_has_every_setting_that_is_to_guard_it) {
   }
   CHECK_INT(sqlite3_limit(caught, SQLITE_LIMIT_LENGTH, -1), 1000000);
   CHECK_INT(sqlite3_limit(caught, SQLITE_LIMIT_ATTACHED, -1), 0);
+  CHECK_INT(sqlite3_set_authorizer(caught, NULL, NULL), SQLITE_OK); /* who keeps pragmas out */
+  CHECK_INT(test_sql_int(caught, "PRAGMA synchronous"), 2);
+  CHECK_INT(test_sql_int(caught, "PRAGMA fullfsync"), 1);
+  CHECK_INT(test_sql_int(caught, "PRAGMA checkpoint_fullfsync"), 1);
+  CHECK_INT(test_sql_int(caught, "PRAGMA recursive_triggers"), 1);
+  CHECK_INT(test_sql_int(caught, "PRAGMA cell_size_check"), 1);
+  CHECK_INT(test_sql_int(caught, "PRAGMA temp_store"), 2);
+  CHECK_TEXT(test_sql_text(caught, "PRAGMA journal_mode"), "wal");
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
 }
 
@@ -247,6 +297,7 @@ TEST(no_statement_keeps_what_the_caller_passed) {
 
 int main(int argc, char **argv) {
   test_init(argc, argv);
+  RUN(a_store_in_memory_copies_what_the_first_one_made, "D-8");
   RUN(no_statement_reads_a_table_where_an_index_serves, "CM-1 §5.1, §5.2, §5.3; D-2");
   RUN(a_statement_either_reads_or_writes_what_it_must, "CM-2.3 §4.1, §8; T3; D-4; D-8");
   RUN(no_statement_is_prepared_twice_whatever_it_is_bound_to, "D-8");

@@ -695,9 +695,11 @@ class Campaign:
         tests = [t for t in self.suite.seconds if not lines or self.suite.reaches[t] & lines]
         with self.lock:
             kills = dict(self.kills[mutant.function])
-        rarity = self.rarity[mutant.function]
+        rarity, first = self.rarity[mutant.function], self.first['']
+        before = self.first[mutant.function]
         return sorted(tests, key=lambda t: (self.suite.seconds[t] + 0.01) /
-                      (1 + 5 * kills.get(t, 0) + self.all_kills[t] / 20 + 20 * (t in self.first) + 100 * rarity[t]))
+                      (1 + 5 * kills.get(t, 0) + self.all_kills[t] / 20 + 20 * (t in first) + 200 * (t in before) +
+                       100 * rarity[t]))
 
     def lines_of(self, mutant):
         """The counted lines that the mutant changes, or the nearest one of its statement; none for a table."""
@@ -847,11 +849,26 @@ def read_reasons():
 
 
 def read_first():
-    """The tests that the list has on lines of '!': they see much, and are tried before the others."""
-    if not os.path.exists(REASONS):
-        return set()
-    with open(REASONS, encoding='utf-8') as file:
-        return {tuple(line[1:].split()) for line in file if line.startswith('!')}
+    """The tests that the list has on lines of '!', tried before the others: for each mutant, and, on a line with a
+    function before them, for that function's."""
+    first = collections.defaultdict(set)
+    if os.path.exists(REASONS):
+        with open(REASONS, encoding='utf-8') as file:
+            for line in file:
+                if line.startswith('!'):
+                    *function, program, name = line[1:].split()
+                    first[function[0] if function else ''].add((program, name))
+    return first
+
+
+def print_killers(history):
+    """The tests that killed mutants of each function, as lines of the list."""
+    killers = collections.defaultdict(collections.Counter)
+    for function, test in history.killers:
+        killers[function][test] += 1
+    for function in sorted(killers):
+        for test, _ in killers[function].most_common():
+            print('!', function, *test)
 
 
 def write_alive(path, keys):
@@ -881,6 +898,7 @@ def arguments():
     parser.add_argument('--listed', action='store_true', help='also run those that the list has as survivors')
     parser.add_argument('--spend', type=float, default=1e9, help='seconds of tests after which a mutant is undecided')
     parser.add_argument('--resume', action='store_true', help='what was killed before, in a function that is as it was')
+    parser.add_argument('--killers', action='store_true', help='print, for the list, what has killed where so far')
     parser.add_argument('--list', action='store_true')
     parser.add_argument('--jobs', type=int, default=2)
     parser.add_argument('--build', default=os.path.join(ROOT, 'build', 'mutants'))
@@ -932,6 +950,9 @@ def main():
                 print(m.line, m.kind, *key_of(source, m), sep='\t')
         return 0
     build = Build(options.build)
+    if options.killers:
+        print_killers(History(build.path('history.jsonl'), source))
+        return 0
     programs = build.make()
     runner = Runner(build)
     suite = Suite(build, runner, options.jobs)

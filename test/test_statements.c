@@ -36,6 +36,7 @@ static int catch_creates(sqlite3 *db, char **message, const struct sqlite3_api_r
 static int creates_of(const char *path, custmem_info *info) {
   custmem *store;
   custmem_report report;
+  memset(info, 0, sizeof *info);
   creates = 0;
   sqlite3_auto_extension((void (*)(void))catch_creates);
   store = test_store(path);

@@ -887,6 +887,8 @@ TEST(not_a_byte_beside_a_text_is_looked_at) {
       CHECK(custmem_normalize("sms", texts[i], (int64_t)size, key) >= CUSTMEM_ACCEPTED);
     }
   }
+  memcpy(last - 6, "a@b.co", 6);
+  CHECK_INT(custmem_normalize("email", last - 6, 6, key), CUSTMEM_ACCEPTED);
   CHECK_INT(munmap(pages, 3 * page), 0);
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
 }

@@ -1931,6 +1931,105 @@ TEST(every_character_alone_parts_a_number_or_spoils_it) {
   CHECK_INT(wrong, 0);
 }
 
+/* Every ASCII character that shows, at one place of each form that has letters: capitals are taken at all of
+** them, small letters and digits at most, and some signs. */
+TEST(every_letter_and_sign_has_its_places) {
+  static const struct {
+    const char *channel, *before, *after;
+    int all_alphanumeric;
+    const char *signs;
+  } places[] = {
+    {"whatsapp", "U", ".1349", 0, ""},
+    {"whatsapp", "", "S.1349", 0, ""},
+    {"whatsapp", "US.13", "49", 1, ""},
+    {"whatsapp", "US.ENT", "1349", 1, "."},
+    {"whatsapp", "US.ENT.13", "49", 1, ""},
+    {"email", "an", "na@example.com", 1, "!#$%&'*+-/=?^_`{|}~."},
+    {"email", "anna@exam", "ple.com", 1, "-."},
+  };
+  size_t i;
+  int c;
+  for (i = 0; i < COUNT(places); i++)
+    for (c = '!'; c <= '~'; c++) {
+      int is_small = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+      int want = (c >= 'A' && c <= 'Z') || (is_small && places[i].all_alphanumeric) ||
+                 strchr(places[i].signs, c) != NULL;
+      unsigned char byte = (unsigned char)c;
+      text raw = {0, ""};
+      answer found;
+      add(&raw, places[i].before);
+      add_bytes(&raw, &byte, 1);
+      add(&raw, places[i].after);
+      found = ask(places[i].channel, &raw);
+      if (!CHECK_INT(found.refusal == CUSTMEM_ACCEPTED, want))
+        printf("  %s %s\n", places[i].channel, shown(raw.bytes, raw.size));
+    }
+}
+
+/* What stands just on one side of a bound, with its refusal. */
+TEST(each_bound_of_a_form_has_two_sides) {
+  static const struct {
+    const char *channel, *raw;
+    int refusal;
+  } sides[] = {
+    {"abcdefghijklmnopqrstuvwxyz_-012", "x", CUSTMEM_REFUSED_UNKNOWN_CHANNEL},
+    {"abcdefghijklmnopqrstuvwxyz_-0123", "x", CUSTMEM_REFUSED_BAD_CHANNEL},
+    {"abc{", "x", CUSTMEM_REFUSED_BAD_CHANNEL},
+    {"ab`c", "x", CUSTMEM_REFUSED_BAD_CHANNEL},
+    {"sms", "x1234567", CUSTMEM_REFUSED_MALFORMED},
+    {"sms", "1x12", CUSTMEM_REFUSED_EXTENSION},
+    {"telegram", "@", CUSTMEM_REFUSED_MALFORMED},
+    {"telegram", "@a", CUSTMEM_REFUSED_MUTABLE},
+    {"instagram", "@", CUSTMEM_REFUSED_MALFORMED},
+    {"instagram", "@a", CUSTMEM_REFUSED_MUTABLE},
+    {"telegram", "4503599627370496", CUSTMEM_ACCEPTED},
+    {"telegram", "4503599627370497", CUSTMEM_REFUSED_OUT_OF_RANGE},
+    {"telegram", "45035996273704960", CUSTMEM_REFUSED_OUT_OF_RANGE},
+    {"email", "a@b.-c.com", CUSTMEM_REFUSED_MALFORMED},
+    {"email", "a@b-.c.com", CUSTMEM_REFUSED_MALFORMED},
+    {"email", "a@-b.c.com", CUSTMEM_REFUSED_MALFORMED},
+    {"email", "a@b.c.com-", CUSTMEM_REFUSED_MALFORMED},
+    {"email", "a@b-c.d-e.com", CUSTMEM_ACCEPTED},
+    {"email", "a@b.com ", CUSTMEM_ACCEPTED},
+    {"email", " a@b.com", CUSTMEM_ACCEPTED},
+    {"email", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa@b.com",
+     CUSTMEM_ACCEPTED},
+    {"email", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa@b.com",
+     CUSTMEM_REFUSED_MALFORMED},
+  };
+  size_t i;
+  for (i = 0; i < COUNT(sides); i++) {
+    char key[KEY_SIZE];
+    int refusal = custmem_normalize(sides[i].channel, sides[i].raw, -1, key);
+    if (!CHECK_INT(refusal, sides[i].refusal))
+      printf("  %s \"%s\"\n", sides[i].channel, sides[i].raw);
+    CHECK_INT(key[0] == '\0', refusal != CUSTMEM_ACCEPTED);
+  }
+}
+
+/* What would be another identifier if the memory behind it were looked at. */
+TEST(what_lies_behind_an_identifier_makes_it_no_other) {
+  static const struct {
+    const char *channel, *memory;
+    int64_t size;
+    int refusal;
+    const char *key;
+  } looks[] = {
+    {"sms", "sms:447700900123", 3, CUSTMEM_REFUSED_MALFORMED, ""},
+    {"email", "a@b.com x", 8, CUSTMEM_ACCEPTED, "a@b.com"},
+    {"email", "a@b.comx", 7, CUSTMEM_ACCEPTED, "a@b.com"},
+    {"sms", "447700900123x5", 12, CUSTMEM_ACCEPTED, "447700900123"},
+  };
+  size_t i;
+  for (i = 0; i < COUNT(looks); i++) {
+    char key[KEY_SIZE];
+    CHECK_INT(
+      custmem_normalize(looks[i].channel, looks[i].memory, looks[i].size, key), looks[i].refusal
+    );
+    CHECK_TEXT(key, looks[i].key);
+  }
+}
+
 TEST(the_parts_of_identifiers_in_any_order_are_taken_as_the_grammar_says) {
   CHECK(hold(TOKEN_CASES, make_tokens) > TOKEN_CASES / 100);
 }
@@ -2312,6 +2411,9 @@ int main(int argc, char **argv) {
   RUN(any_bytes_get_an_answer_and_no_key_unless_they_are_one, "CM-1 §4.2; T2");
   RUN(any_characters_get_an_answer_and_no_key_unless_they_are_one, "CM-1 §4.2; T2; D-3");
   RUN(every_character_alone_parts_a_number_or_spoils_it, "CM-1 §4.2; T2; D-3");
+  RUN(every_letter_and_sign_has_its_places, "CM-1 §4.2; T2; D-3");
+  RUN(each_bound_of_a_form_has_two_sides, "CM-1 §4.2; T2; D-3");
+  RUN(what_lies_behind_an_identifier_makes_it_no_other, "CM-1 §4.2; T2; D-3");
   RUN(
     the_parts_of_identifiers_in_any_order_are_taken_as_the_grammar_says, "CM-1 §4.2; T2; D-3"
   );

@@ -789,7 +789,7 @@ class History:
     """The verdicts of runs before, also of one that was stopped, by what the mutant changes in its function."""
 
     def __init__(self, path, source):
-        self.path, self.source, self.verdicts = path, source, {}
+        self.path, self.source, self.verdicts, self.by = path, source, {}, {}
         self.bounds, self.killers = {}, []
         for token, function in zip(source.tokens, source.function_of):
             first, _ = self.bounds.get(function, (token.at, token.end))
@@ -797,7 +797,7 @@ class History:
         if os.path.exists(path):
             with open(path, encoding='utf-8') as file:
                 for key, verdict, function, by in (json.loads(line) for line in file):
-                    self.verdicts[key] = verdict
+                    self.verdicts[key], self.by[key] = verdict, by
                     if verdict == 'killed':
                         self.killers.append((function, tuple(by.split())))
 
@@ -811,6 +811,9 @@ class History:
 
     def verdict(self, mutant):
         return self.verdicts.get(self.key(mutant))
+
+    def killer(self, mutant):
+        return self.by.get(self.key(mutant), '')
 
     def add(self, mutant, verdict, by):
         with open(self.path, 'a', encoding='utf-8') as file:
@@ -917,6 +920,13 @@ def choose(mutants, source, options, build):
     return chosen
 
 
+def disowned(results, suite, runner, build):
+    """The tests that killed, and now fail without a mutant: one has left something behind that it stumbles over."""
+    killers = sorted({tuple(by.split()) for _, verdict, by, _ in results if verdict == 'killed'} & set(suite.seconds))
+    return {killer for killer in killers
+            if not runner.run(killer[0], [killer[1]], build.library, 1 + 4 * suite.seconds[killer]).passed}
+
+
 def report(source, results, reasons, options, build, begun):
     by_verdict = collections.Counter(verdict for _, verdict, _, _ in results)
     alive = [key_of(source, m) for m, verdict, _, _ in results if verdict in ('alive', 'listed', 'undecided')]
@@ -971,7 +981,7 @@ def main():
         if reason is not None and not options.listed:
             results.append((mutant, 'same' if reason.startswith(SAME) else 'listed', '', 0.0))
         elif options.resume and history.verdict(mutant) in ('killed', 'equivalent', 'stillborn'):
-            results.append((mutant, history.verdict(mutant), 'an earlier run', 0.0))
+            results.append((mutant, history.verdict(mutant), history.killer(mutant), 0.0))
         else:
             waiting.append((number, mutant))
     print(f'{len(chosen)} mutants, {len(waiting)} to run', flush=True)
@@ -986,6 +996,10 @@ def main():
                       flush=True)
             if len(results) % 100 == 0:
                 print(f'{len(results)} of {len(chosen)}, {time.monotonic() - begun:.0f} s', flush=True)
+    for killer in sorted(disowned(results, suite, runner, build)):
+        print('fails without a mutant, too, so that what it killed does not count:', *killer)
+        results = [(m, 'undecided' if by == ' '.join(killer) else verdict, by, seconds)
+                   for m, verdict, by, seconds in results]
     return report(source, results, reasons, options, build, begun)
 
 

@@ -697,9 +697,10 @@ class Campaign:
             kills = dict(self.kills[mutant.function])
         rarity, first = self.rarity[mutant.function], self.first['']
         before = self.first[mutant.function]
-        return sorted(tests, key=lambda t: (self.suite.seconds[t] + 0.01) /
-                      (1 + 5 * kills.get(t, 0) + self.all_kills[t] / 20 + 20 * (t in first) + 200 * (t in before) +
-                       100 * rarity[t]))
+        score = {t: (self.suite.seconds[t] + 0.01) /
+                 (1 + 5 * kills.get(t, 0) + self.all_kills[t] / 20 + 20 * (t in first) + 100 * rarity[t])
+                 for t in tests}
+        return sorted(tests, key=lambda t: (t not in before, score[t]))
 
     def lines_of(self, mutant):
         """The counted lines that the mutant changes, or the nearest one of its statement; none for a table."""

@@ -59,6 +59,7 @@ TOGETHER_SECONDS = 0.3
 MEMORY_BYTES = 4 << 30
 FILE_BYTES = 1 << 30
 WAIT_SECONDS = 10
+LOOK_SECONDS = 120
 
 # ---- Tokens ------------------------------------------------------------------------------------------
 
@@ -660,6 +661,7 @@ class Campaign:
         self.lock = threading.Lock()
         self.mentions = self.find_mentions()
         self.rarity = self.find_rarity()
+        self.last_look, self.unsound = {}, set()
 
     def find_mentions(self):
         """The lines that use a macro or a table, for those that stand at file level."""
@@ -692,7 +694,8 @@ class Campaign:
 
     def order(self, mutant):
         lines = self.lines_of(mutant)
-        tests = [t for t in self.suite.seconds if not lines or self.suite.reaches[t] & lines]
+        tests = [t for t in self.suite.seconds
+                 if t not in self.unsound and (not lines or self.suite.reaches[t] & lines)]
         with self.lock:
             kills = dict(self.kills[mutant.function])
         rarity, first = self.rarity[mutant.function], self.first['']
@@ -748,7 +751,10 @@ class Campaign:
             outcome = self.runner.run(program, names, folder, 1 + 4 * seconds)
             spent += outcome.seconds
             if not outcome.passed:
-                return 'killed', ' '.join(self.note(mutant, program, names, outcome.why))
+                killer = self.note(program, names, outcome.why)
+                if self.is_sound(killer):
+                    self.credit(mutant.function, killer)
+                    return 'killed', ' '.join(killer)
         if not is_new and self.build.optimised(changed, folder) == self.original:
             return 'equivalent', ''
         return 'listed' if self.has_reason(mutant) else 'alive', ''
@@ -773,12 +779,23 @@ class Campaign:
         for program, name in slow:
             yield program, [name]
 
-    def note(self, mutant, program, names, why):
-        """Remembers the test that killed: in a group it is the one that the failure names, if it does."""
+    @staticmethod
+    def note(program, names, why):
+        """The test that killed: in a group it is the one that the failure names, if it does."""
         said = re.search(r': (\w+)$', why)
-        name = said.group(1) if said and said.group(1) in names else names[0]
-        self.credit(mutant.function, (program, name))
-        return program, name
+        return program, said.group(1) if said and said.group(1) in names else names[0]
+
+    def is_sound(self, test):
+        """Whether a test still passes without a mutant: one may have left a file behind over which it stumbles."""
+        with self.lock:
+            is_due = time.monotonic() - self.last_look.get(test, -LOOK_SECONDS) >= LOOK_SECONDS
+            self.last_look[test] = time.monotonic()
+        if test in self.unsound or not is_due:
+            return test not in self.unsound
+        if not self.runner.run(test[0], [test[1]], self.build.library, 1 + 4 * self.suite.seconds[test]).passed:
+            self.unsound.add(test)
+            print('not used any more, since it fails without a mutant, too:', *test, flush=True)
+        return test not in self.unsound
 
     def credit(self, function, test):
         with self.lock:

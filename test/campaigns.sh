@@ -67,11 +67,11 @@ build() {
       asan)
         directory=$BUILD/asan
         set -- CC="$SANITIZER_CC" \
-          SANITIZE='-O2 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all'
+          SANITIZE='-O2 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all'
         ;;
       tsan)
         directory=$BUILD/tsan
-        set -- CC="$SANITIZER_CC" SANITIZE='-O1 -fsanitize=thread'
+        set -- CC="$SANITIZER_CC" SANITIZE='-O1 -g1 -fsanitize=thread'
         ;;
     esac
     # shellcheck disable=SC2086

@@ -34,18 +34,18 @@ recoveries='a_crashed_store_recovers_whenever_memory_fails_meanwhile
 
 # NAME CONFIGURATION PROGRAM TEST…: the longest first.
 campaigns() {
-  echo files asan test_damage $damaged_files
-  echo wals asan test_damage $damaged_wals
   echo memory asan test_faults $without_memory
+  echo wals asan test_damage $damaged_wals
   echo disk asan test_faults $on_a_failing_disk
-  echo model plain test_model
+  echo files asan test_damage $damaged_files
   echo recovery plain test_power $recoveries
   echo kill plain test_kill
-  echo tamper plain test_tamper
+  echo model plain test_model
   echo power plain test_power $cuts
+  echo tamper plain test_tamper
   echo full plain test_full
-  echo histories plain test_histories
   echo threads tsan test_concurrency
+  echo histories plain test_histories
   echo threads8 tsan test_histories what_threads_were_told_is_what_the_audit_says
 }
 
@@ -71,7 +71,7 @@ build() {
         ;;
       tsan)
         directory=$BUILD/tsan
-        set -- CC="$SANITIZER_CC" SANITIZE='-O1 -g1 -fsanitize=thread'
+        set -- CC="$SANITIZER_CC" SANITIZE='-O0 -g1 -fsanitize=thread'
         ;;
     esac
     # shellcheck disable=SC2086

@@ -869,6 +869,7 @@ static int reason_code(custmem *store, const char *reason, int size) {
 ** program. */
 TEST(not_a_byte_beside_a_text_is_looked_at) {
   enum { LONGEST = 40 };
+  static const char email[] = {'a', '@', 'b', '.', 'c', 'o'};
   size_t page = (size_t)sysconf(_SC_PAGESIZE), size;
   char *pages = mmap(NULL, 3 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   char *first = pages + page, *last = first + page, key[CUSTMEM_IDENTIFIER_MAX + 1];
@@ -887,8 +888,10 @@ TEST(not_a_byte_beside_a_text_is_looked_at) {
       CHECK(custmem_normalize("sms", texts[i], (int64_t)size, key) >= CUSTMEM_ACCEPTED);
     }
   }
-  memcpy(last - 6, "a@b.co", 6);
-  CHECK_INT(custmem_normalize("email", last - 6, 6, key), CUSTMEM_ACCEPTED);
+  memcpy(last - sizeof email, email, sizeof email);
+  CHECK_INT(
+    custmem_normalize("email", last - sizeof email, sizeof email, key), CUSTMEM_ACCEPTED
+  );
   CHECK_INT(munmap(pages, 3 * page), 0);
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
 }

@@ -2016,7 +2016,8 @@ TEST(what_lies_behind_an_identifier_makes_it_no_other) {
     const char *key;
   } looks[] = {
     {"sms", "sms:447700900123", 3, CUSTMEM_REFUSED_MALFORMED, ""},
-    {"email", "a@b.com x", 8, CUSTMEM_ACCEPTED, "a@b.com"},
+    {"sms", "447700900123ext", 14, CUSTMEM_REFUSED_MALFORMED, ""},
+    {"email", "a@b.com xx", 8, CUSTMEM_ACCEPTED, "a@b.com"},
     {"email", "a@b.comx", 7, CUSTMEM_ACCEPTED, "a@b.com"},
     {"sms", "447700900123x5", 12, CUSTMEM_ACCEPTED, "447700900123"},
   };

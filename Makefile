@@ -196,7 +196,7 @@ verify-sqlite:
 
 ## make format       lay out our sources with clang-format
 format:
-	clang-format -i custmem.c custmem.h shell.c test/*.c test/*.h test/fuzz/*.c test/fuzz/*.h
+	clang-format -i custmem.c custmem.h shell.c test/*.c test/*.h test/fuzz/*.[ch] test/inside/*.c
 
 # ---- Installing ----
 

@@ -21,8 +21,8 @@ A mutant is custmem.c with one of these changed:
 custmem.c is compiled into a shared library that replaces the one the tests were linked to, so that nothing
 is linked anew. The tests are run one by one, those first that killed a mutant of the same function, take a
 way through it that few others take, or are fast; only those which reach the line, as a build with gcov has
-shown. The first failure ends it.
-So do a crash, more CPU time than four times what the test takes, and no end at all. A mutant that
+shown. Before them the program of test/inside is compiled with the mutants of the functions that it looks at. The first
+failure ends it. So do a crash, more CPU time than four times what the test takes, and no end at all. A mutant that
 the fast tests leave alive is compiled once more, with optimisation: if it then is the same object code as
 the original, it is the same program, counted as equivalent.
 
@@ -48,6 +48,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 REASONS = os.path.join(ROOT, 'test', 'mutants.txt')
+INSIDE = os.path.join(ROOT, 'test', 'inside', 'inside.c')
 TARGET_PERCENT = 95
 SAME = 'The same program: '
 CFLAGS = ['-std=c11', '-fPIC', '-O0', '-Wno-everything', '-fstack-protector-all', '-ftrivial-auto-var-init=pattern',
@@ -485,6 +486,14 @@ class Build:
         call(['ld', '-shared', target[:-3] + '.o', '-o', target])
         return ''
 
+    def compile_inside(self, folder):
+        """The program that includes custmem.c, here the one in the folder, to look at its own functions."""
+        program = os.path.join(folder, 'inside')
+        mutant = os.path.join(folder, 'custmem.c')
+        call(['clang', *CFLAGS, f'-DCUSTMEM_C="{mutant}"', '-I.', INSIDE, self.path('libsqlite.so'), '-lpthread', '-lm',
+              f'-Wl,-rpath,{self.directory}', '-o', program])
+        return program
+
     def optimised(self, source, folder):
         """A hash of the object code that an optimising compiler makes of a source."""
         made = os.path.join(folder, 'optimised.o')
@@ -662,6 +671,22 @@ class Campaign:
         self.mentions = self.find_mentions()
         self.rarity = self.find_rarity()
         self.last_look, self.unsound = {}, set()
+        self.seen_inside = self.find_seen_inside()
+
+    def find_seen_inside(self):
+        """The functions that the program which includes custmem.c calls, and those that they call."""
+        calls = collections.defaultdict(set)
+        functions = set(self.source.function_of)
+        for token, function in zip(self.source.tokens, self.source.function_of):
+            if token.text in functions and token.text != function:
+                calls[function].add(token.text)
+        with open(INSIDE, encoding='utf-8') as file:
+            waiting = {token.text for token in tokens_of(file.read()) if token.kind == 'name'} & set(calls)
+        seen = set()
+        while waiting:
+            seen |= waiting
+            waiting = set().union(*(calls[function] for function in waiting)) - seen
+        return seen
 
     def find_mentions(self):
         """The lines that use a macro or a table, for those that stand at file level."""
@@ -739,6 +764,10 @@ class Campaign:
             file.write(text[:mutant.at] + mutant.new + text[mutant.end:])
         if self.build.compile_library(changed, library):
             return 'stillborn', ''
+        if mutant.function in self.seen_inside:
+            outcome = self.runner.run(self.build.compile_inside(folder), [], folder, 2)
+            if not outcome.passed:
+                return 'killed', 'inside'
         spent, is_new = 0.0, False
         for program, names in self.groups(self.order(mutant)):
             if spent > (FAST_SECONDS if self.has_reason(mutant) else self.spend):
@@ -889,7 +918,8 @@ def print_killers(history):
         killers[function][test] += 1
     for function in sorted(killers):
         for test, _ in killers[function].most_common():
-            print('!', function, *test)
+            if len(test) == 2:
+                print('!', function, *test)
 
 
 def write_alive(path, keys):

@@ -70,6 +70,12 @@ calls_only_sqlite() {
     "$scratch/symbols"
 }
 
+# Some of custmem.c's own functions, which no public call shows.
+own_functions() {
+  "$CC" -std=c11 test/inside/inside.c "$BUILD/sqlite3.o" ${SANITIZE:-} -lpthread -lm \
+    -o "$scratch/inside" && "$scratch/inside"
+}
+
 # The first C program of the README, compiled and run; it prints what the README says it prints.
 readme_program() {
   awk '/^```c$/ { inside = 1; next } /^```$/ { if (inside) exit } inside' README.md \
@@ -113,6 +119,7 @@ check strict_c11
 check schema_is_embedded
 check old_sqlite_refused
 check calls_only_sqlite
+check own_functions
 check header_program
 check readme_program
 check readme_shell

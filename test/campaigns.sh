@@ -32,13 +32,14 @@ damaged_wals='damaged_wals_give_nobody_a_wrong_customer
 recoveries='a_crashed_store_recovers_whenever_memory_fails_meanwhile
   a_crashed_store_recovers_whenever_the_disk_fails_meanwhile'
 
-# NAME CONFIGURATION PROGRAM TEST…: the longest first.
+# NAME CONFIGURATION PROGRAM TEST…: the longest first, but for one that runs while the sanitizers' SQLite is
+# still being compiled.
 campaigns() {
   echo memory asan test_faults $without_memory
+  echo recovery plain test_power $recoveries
   echo wals asan test_damage $damaged_wals
   echo disk asan test_faults $on_a_failing_disk
   echo files asan test_damage $damaged_files
-  echo recovery plain test_power $recoveries
   echo kill plain test_kill
   echo model plain test_model
   echo power plain test_power $cuts
@@ -55,40 +56,52 @@ wanted() {
   done
 }
 
-# Each configuration has its own objects; SQLite is compiled once for each.
-build() {
-  for configuration in $(wanted | cut -d ' ' -f 2 | sort -u); do
-    programs=$(wanted | awk -v c="$configuration" '$2 == c { print $3 }' | sort -u)
-    case $configuration in
-      plain)
-        directory=$BUILD
-        set --
-        ;;
-      asan)
-        directory=$BUILD/asan
-        set -- CC="$SANITIZER_CC" \
-          SANITIZE='-O2 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all'
-        ;;
-      tsan)
-        directory=$BUILD/tsan
-        set -- CC="$SANITIZER_CC" SANITIZE='-O0 -g1 -fsanitize=thread'
-        ;;
-    esac
-    # shellcheck disable=SC2086
-    make -s BUILD="$directory" "$@" $(printf "$directory/%s " $programs) &
+directory() { # CONFIGURATION
+  case $1 in plain) echo "$BUILD" ;; *) echo "$BUILD/$1" ;; esac
+}
+
+# Each configuration has its own objects; SQLite is compiled once for each. Leaves a mark when it is done.
+build() { # CONFIGURATION
+  programs=$(wanted | awk -v c="$1" '$2 == c { print $3 }' | sort -u)
+  built=$(directory "$1")
+  mark=$BUILD/campaigns/$1
+  case $1 in
+    plain) set -- ;;
+    asan)
+      set -- CC="$SANITIZER_CC" \
+        SANITIZE='-O2 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all'
+      ;;
+    tsan) set -- CC="$SANITIZER_CC" SANITIZE='-O0 -g1 -fsanitize=thread' ;;
+  esac
+  # shellcheck disable=SC2086
+  if make -s BUILD="$built" "$@" $(printf "$built/%s " $programs); then
+    : > "$mark.built"
+  else
+    : > "$mark.failed"
+  fi
+}
+
+# Waits until a configuration is built; fails if it cannot be.
+wait_for() { # CONFIGURATION
+  until [ -e "$BUILD/campaigns/$1.built" ]; do
+    [ ! -e "$BUILD/campaigns/$1.failed" ] || return 1
+    sleep 0.2
   done
-  wait
 }
 
 run() { # NAME CONFIGURATION PROGRAM TEST…
   name=$1 configuration=$2 program=$3
   shift 3
-  case $configuration in plain) directory=$BUILD ;; *) directory=$BUILD/$configuration ;; esac
   log=$BUILD/campaigns/$name.log
-  started=$(date +%s)
-  TSAN_OPTIONS=halt_on_error=1:suppressions=.ci/tsan.txt \
-    "$directory/$program" "$@" > "$log" 2>&1 < /dev/null
-  status=$?
+  if wait_for "$configuration"; then
+    started=$(date +%s)
+    TSAN_OPTIONS=halt_on_error=1:suppressions=.ci/tsan.txt \
+      "$(directory "$configuration")/$program" "$@" > "$log" 2>&1 < /dev/null
+    status=$?
+  else
+    echo "not built: $configuration" > "$log"
+    status=1
+  fi
   {
     if [ "$status" -eq 0 ]; then
       echo "ok      $name ($configuration, $(($(date +%s) - started)) s)"
@@ -108,7 +121,10 @@ if [ "${1-}" = --run ]; then
   exit
 fi
 
-mkdir -p "$BUILD/campaigns" && rm -f "$BUILD"/campaigns/* && build || exit 1
+mkdir -p "$BUILD/campaigns" && rm -f "$BUILD"/campaigns/* || exit 1
+for configuration in $(wanted | cut -d ' ' -f 2 | sort -u); do
+  build "$configuration" &
+done
 all=$(wanted | wc -l)
 wanted | xargs -P "$CAMPAIGN_AT_ONCE" -L 1 sh test/campaigns.sh --run
 passed=$(cat "$BUILD"/campaigns/*.told | grep -c '^ok ')

@@ -490,7 +490,7 @@ class Build:
         """The program that includes custmem.c, here the one in the folder, to look at its own functions."""
         program = os.path.join(folder, 'inside')
         mutant = os.path.join(folder, 'custmem.c')
-        call(['clang', *CFLAGS, f'-DCUSTMEM_C="{mutant}"', '-I.', INSIDE, self.path('libsqlite.so'), '-lpthread', '-lm',
+        call(['clang', *CFLAGS, f'-DCUSTMEM_C="{mutant}"', '-I.', INSIDE, self.path('sandbox.o'), self.path('libsqlite.so'), '-lpthread', '-lm',
               f'-Wl,-rpath,{self.directory}', '-o', program])
         return program
 
@@ -674,19 +674,13 @@ class Campaign:
         self.seen_inside = self.find_seen_inside()
 
     def find_seen_inside(self):
-        """The functions that the program which includes custmem.c calls, and those that they call."""
-        calls = collections.defaultdict(set)
-        functions = set(self.source.function_of)
-        for token, function in zip(self.source.tokens, self.source.function_of):
-            if token.text in functions and token.text != function:
-                calls[function].add(token.text)
+        """The functions, but for the public ones, that the program which includes custmem.c calls, and what they
+        call."""
         with open(INSIDE, encoding='utf-8') as file:
-            waiting = {token.text for token in tokens_of(file.read()) if token.kind == 'name'} & set(calls)
-        seen = set()
-        while waiting:
-            seen |= waiting
-            waiting = set().union(*(calls[function] for function in waiting)) - seen
-        return seen
+            named = {token.text for token in tokens_of(file.read()) if not token.text.startswith('custmem_')}
+        functions = set(self.source.function_of)
+        return functions & (named | {token.text for token, function in
+                                     zip(self.source.tokens, self.source.function_of) if function in named})
 
     def find_mentions(self):
         """The lines that use a macro or a table, for those that stand at file level."""

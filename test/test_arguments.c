@@ -1683,6 +1683,21 @@ TEST(a_bad_path_is_refused_with_a_message) {
   CHECK_INT(custmem_open(":memory:", NULL, NULL), CUSTMEM_MISUSE);
 }
 
+/* What is asked for is said with its limit. */
+TEST(what_is_missing_is_asked_for_with_its_limit) {
+  custmem_actor ada = test_human("ada");
+  custmem *store = test_store(NULL);
+  custmem_customer customer;
+  const char *anna;
+  REQUIRE(store != NULL);
+  anna = test_customer(store, "ada", "+393331234567");
+  CHECK_INT(custmem_customer_get(store, "", anna, &customer), CUSTMEM_NO_INSTRUCTOR);
+  CHECK_TEXT(custmem_errmsg(store), "no instructor_id (1 to 64 bytes)");
+  CHECK_INT(custmem_link(store, &ada, "c1", anna, NULL, 0, NULL, 0, NULL), CUSTMEM_NO_REASON);
+  CHECK_TEXT(custmem_errmsg(store), "no reason (1 to 500 bytes)");
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
 /* A path at its limit: a directory as deep as it takes. What lies beside it is looked at by its whole name. */
 TEST(a_path_at_its_limit_is_opened) {
   static const char *const suffixes[] = {"-wal", "-shm", "-journal"};
@@ -2036,6 +2051,7 @@ int main(int argc, char **argv) {
   RUN(options_of_a_later_version_are_accepted_if_they_ask_for_nothing_new, "D-8");
   RUN(options_of_up_to_4096_bytes_may_be_of_a_later_version, "D-8");
   RUN(a_bad_path_is_refused_with_a_message, "D-8");
+  RUN(what_is_missing_is_asked_for_with_its_limit, "CM-1 §4.1; CM-2.3 §6; D-8");
   RUN(a_path_at_its_limit_is_opened, "D-8");
   RUN(the_message_of_open_is_cut_to_its_size_and_empty_after_success, "D-8");
   RUN(normalize_refuses_bad_arguments_and_says_which, "CM-1 §4.2; T2; D-3");

@@ -715,6 +715,7 @@ TEST(a_malformed_anchor_is_misuse) {
   anchor.count = -1;
   CHECK_INT(verify(store, A, &anchor, &report), CUSTMEM_MISUSE);
   CHECK_TEXT(custmem_errarg(store), "anchor");
+  CHECK_TEXT(custmem_errmsg(store), "anchor is not a head: a count, and 64 hexadecimal digits");
   anchor.count = INT64_MIN;
   CHECK_INT(verify(store, A, &anchor, &report), CUSTMEM_MISUSE);
   for (at = 0; at < CUSTMEM_HASH_SIZE; at += 9) {

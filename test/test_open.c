@@ -255,6 +255,17 @@ static int refused_as(const char *path, custmem_options *options, int code, int 
   return good;
 }
 
+/* What opening says, to the letter. */
+static int says(const char *path, const char *wanted) {
+  char message[CUSTMEM_MESSAGE_MAX + 1];
+  custmem *store = NULL;
+  custmem_options options;
+  test_options(&options);
+  CHECK(open_with(path, &options, message, &store) != CUSTMEM_OK);
+  custmem_close(store);
+  return CHECK_TEXT(message, wanted);
+}
+
 static int refused(const char *path, custmem_options *options, int code) {
   return refused_as(path, options, code, code);
 }
@@ -423,6 +434,7 @@ TEST(a_newer_version_is_refused) {
     altered(path, cases[i]);
     if (!refused_by_all(path, CUSTMEM_NEWER)) printf("  %s\n", cases[i]);
   }
+  says(path, "the store has schema version 2; this custmem knows 1");
 }
 
 #define RECREATED(body)                                                                        \
@@ -457,6 +469,25 @@ TEST(an_altered_schema_is_refused) {
   }
 }
 
+/* A name is shown whole up to 64 bytes, and their beginning of a longer one. */
+TEST(what_is_strange_in_a_schema_is_named) {
+  static const char longest[] =
+    "a-name-of-sixty-four-bytes-that-no-schema-of-custmem-would-have-";
+  const char *path = scratch("strange.db");
+  char sql[256], wanted[256];
+  altered(path, "CREATE TABLE extra (x)");
+  says(path, "the schema is altered: see \"extra\"");
+  snprintf(wanted, sizeof wanted, "the schema is altered: see \"%s\"", longest);
+  snprintf(sql, sizeof sql, "CREATE TABLE \"%s\" (x)", longest);
+  altered(path, sql);
+  says(path, wanted);
+  snprintf(sql, sizeof sql, "CREATE TABLE \"%s-at-all\" (x)", longest);
+  altered(path, sql);
+  says(path, wanted);
+  altered(path, "DROP INDEX customers_owner");
+  says(path, "the schema is altered: 16 objects of 17");
+}
+
 TEST(a_store_that_lost_its_mark_is_another_applications) {
   const char *path = scratch("mark.db");
   altered(path, "PRAGMA application_id = 0");
@@ -488,6 +519,7 @@ TEST(another_rule_set_is_refused) {
     sqlite3_close(db);
     refused_by_all(path, CUSTMEM_RULES);
   }
+  says(path, "the store's keys follow rule set 4294967297; this custmem's is 1");
 }
 
 /* The same schema to the letter, but its texts would be compared and measured as UTF-16. */
@@ -2145,18 +2177,18 @@ static const struct tamper {
   {"link to another of hers", "conversation_links_update",
    "UPDATE conversation_links SET customer_id = (SELECT customer_id FROM conversation_links "
    "WHERE conversation_id = 'c2') WHERE conversation_id = 'c1'",
-   CUSTMEM_FAULT_LINK, "ada", 0, "c1"},
+   CUSTMEM_FAULT_LINK, "ada", 1, "c1"},
   {"link moved to another instructor", "conversation_links_update",
    "UPDATE conversation_links SET instructor_id = 'bob' WHERE conversation_id = 'c1'",
    CUSTMEM_FAULT_LINK, "bob", 0, "c1"},
   {"unlinked without an event", "conversation_links_update",
    "UPDATE conversation_links SET customer_id = NULL WHERE conversation_id = 'c1'",
-   CUSTMEM_FAULT_LINK, "ada", 0, "c1"},
+   CUSTMEM_FAULT_LINK, "ada", 1, "c1"},
   {"link of another event", "conversation_links_update",
    "UPDATE conversation_links SET audit_seq = 2 WHERE conversation_id = 'c1'",
-   CUSTMEM_FAULT_LINK, "ada", 0, "c1"},
+   CUSTMEM_FAULT_LINK, "ada", 1, "c1"},
   {"deleted link", "conversation_links_delete",
-   "DELETE FROM conversation_links WHERE conversation_id = 'c1'", CUSTMEM_FAULT_LINK, "ada", 0,
+   "DELETE FROM conversation_links WHERE conversation_id = 'c1'", CUSTMEM_FAULT_LINK, "ada", 1,
    "c1"},
   {"link without an event", "conversation_links_insert",
    "INSERT INTO conversation_links SELECT 'c9', instructor_id, customer_id, audit_seq, "
@@ -2179,17 +2211,18 @@ static const struct tamper {
 /* The rows as they are; the fault's place as far as the table names it. */
 static void check_says(custmem *store, const struct tamper *tamper) {
   const char *subject = tamper->subject;
-  custmem_report report;
+  custmem_report report, again;
   int good;
   if (subject != NULL && strcmp(subject, "anna") == 0) subject = ids.anna;
   good = CHECK_INT(custmem_check(store, &report), CUSTMEM_BROKEN);
   good = CHECK_INT(report.fault, tamper->fault) && good;
   good = CHECK_TEXT(report.instructor_id, tamper->instructor) && good;
-  if (tamper->seq != 0 || tamper->fault != CUSTMEM_FAULT_LINK)
-    good = CHECK_INT(report.seq, tamper->seq) && good;
+  good = CHECK_INT(report.seq, tamper->seq) && good;
   if (subject != NULL) good = CHECK_TEXT(report.subject, subject) && good;
   good = CHECK(report.detail[0] != '\0') && good;
-  good = CHECK(custmem_errmsg(store)[0] != '\0') && good;
+  good = CHECK_TEXT(custmem_errmsg(store), report.detail) && good;
+  CHECK_INT(custmem_check(store, &again), CUSTMEM_BROKEN);
+  good = CHECK(memcmp(&again, &report, sizeof report) == 0) && good;
   if (!good) printf("  %s: \"%s\"\n", tamper->what, report.detail);
 }
 
@@ -2581,6 +2614,7 @@ static int body_of_deep_directory(const char *directory) {
   }
   good = CHECK_INT(size, CUSTMEM_PATH_MAX - 4) && good;
   good = refused("four", NULL, CUSTMEM_TOO_LONG) && CHECK(!exists("four")) && good;
+  good = says("four", "path is longer than 480 bytes") && good;
   store = test_store("new");
   good = CHECK(store != NULL) && good;
   return CHECK_INT(custmem_close(store), CUSTMEM_OK) && CHECK(exists("new")) && good;
@@ -3018,6 +3052,7 @@ int main(int argc, char **argv) {
   RUN(another_applications_hot_journal_is_left_alone, "D-2; D-8");
   RUN(a_newer_version_is_refused, "D-2; D-8");
   RUN(an_altered_schema_is_refused, "D-2; D-8");
+  RUN(what_is_strange_in_a_schema_is_named, "D-8");
   RUN(a_store_that_lost_its_mark_is_another_applications, "D-2; D-8");
   RUN(the_mark_alone_makes_no_store, "D-2; D-8");
   RUN(another_rule_set_is_refused, "D-1; D-2; CM-1 §4.1");

@@ -4721,23 +4721,17 @@ static void remove_copy(const char *full) {
 }
 
 int custmem_backup(custmem *store, const char *path) {
-  sqlite3_stmt *stmt = NULL;
   char full[CUSTMEM_PATH_MAX + 1];
-  int row, rc = enter(store);
+  int rc = enter(store);
   if (rc != CUSTMEM_OK) return rc;
   rc = resolve_path(store, path, full);
   if (rc == CUSTMEM_OK) rc = begin_read(store);
-  if (rc != CUSTMEM_OK) return leave(store, rc);
-  /* The row that it stays on keeps the transaction at one moment. */
-  rc = statement(store, SELECT_STORE, &stmt, "");
-  if (rc == CUSTMEM_OK) rc = step(store, stmt, &row);
   if (rc == CUSTMEM_OK) rc = look_beside(store, full);
   if (rc == CUSTMEM_OK) rc = create_file(store, full);
   if (rc == CUSTMEM_OK) {
     rc = write_copy(store, full);
     if (rc != CUSTMEM_OK) remove_copy(full);
   }
-  release(stmt);
   end_read(store);
   return leave(store, rc);
 }

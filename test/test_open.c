@@ -291,6 +291,11 @@ static custmem *open_read_only(const char *path) {
   options.read_only = 1;
   if (!CHECK_INT(open_with(path, &options, message, &store), CUSTMEM_OK))
     printf("  %s: %s\n", path, message);
+  else {
+    CHECK_TEXT(message, "");
+    CHECK_TEXT(custmem_errmsg(store), "");
+    CHECK_TEXT(custmem_errarg(store), "");
+  }
   return store;
 }
 
@@ -375,6 +380,65 @@ TEST(another_applications_wal_is_left_alone) {
     REQUIRE(die_after(path, cases[i]));
     REQUIRE(exists_beside(path, "-wal"));
     if (!refused_by_all(path, CUSTMEM_OTHER_APPLICATION)) printf("  %s\n", cases[i]);
+  }
+}
+
+/* What the file's own first page says is enough: the WAL beside it is not so much as indexed. */
+TEST(what_the_first_page_says_is_refused_before_a_wal_is_looked_at) {
+  static const struct {
+    const char *first_page;
+    int code;
+  } cases[] = {
+    {"CREATE TABLE other (x)", CUSTMEM_OTHER_APPLICATION},
+    {"PRAGMA application_id = 1", CUSTMEM_OTHER_APPLICATION},
+    {"PRAGMA user_version = 1", CUSTMEM_OTHER_APPLICATION},
+    {"PRAGMA application_id = 1668641645; PRAGMA user_version = 2", CUSTMEM_NEWER},
+    {"PRAGMA application_id = 1668641645; PRAGMA user_version = 3", CUSTMEM_NEWER},
+    {"PRAGMA application_id = 1668641645; PRAGMA encoding = 'UTF-16le'; CREATE TABLE x (y)",
+     CUSTMEM_SCHEMA},
+  };
+  const char *path = scratch("first.db");
+  size_t i;
+  for (i = 0; i < COUNT(cases); i++) {
+    sqlite3 *db;
+    remove_store(path);
+    db = test_plain(path);
+    CHECK_INT(test_sql(db, cases[i].first_page), SQLITE_OK);
+    CHECK_INT(test_sql(db, "PRAGMA journal_mode = WAL"), SQLITE_OK);
+    sqlite3_close(db);
+    REQUIRE(die_after(path, "CREATE TABLE in_the_wal (x)"));
+    REQUIRE(exists_beside(path, "-wal"));
+    CHECK_INT(unlink(with_suffix(path, "-shm")), 0);
+    if (!refused_by_all(path, cases[i].code)) printf("  %s\n", cases[i].first_page);
+    CHECK(!exists_beside(path, "-shm"));
+  }
+}
+
+/* A first page that is no leaf, or one with cells, has tables: bytes 100 (its kind), 103 and 104. */
+TEST(a_first_page_with_tables_is_another_applications) {
+  static const struct {
+    size_t at;
+    unsigned char byte;
+  } changes[] = {{100, 5}, {100, 2}, {100, 0}, {103, 1}, {103, 128}, {104, 1}, {104, 255}};
+  const char *path = scratch("cells.db");
+  size_t i;
+  for (i = 0; i < COUNT(changes); i++) {
+    unsigned char *bytes = NULL;
+    size_t size, capacity = 0;
+    sqlite3 *db;
+    remove_store(path);
+    db = test_plain(path);
+    CHECK_INT(test_sql(db, "CREATE TABLE x (y); DROP TABLE x; VACUUM"), SQLITE_OK);
+    sqlite3_close(db);
+    size = test_file_load(path, &bytes, &capacity);
+    REQUIRE(size > 104);
+    CHECK_INT(bytes[100], 13);
+    CHECK_INT(bytes[103] | bytes[104], 0);
+    bytes[changes[i].at] = changes[i].byte;
+    CHECK(test_file_write(path, bytes, size));
+    free(bytes);
+    if (!refused_by_all(path, CUSTMEM_OTHER_APPLICATION))
+      printf("  byte %d is %d\n", (int)changes[i].at, changes[i].byte);
   }
 }
 
@@ -520,6 +584,30 @@ TEST(another_rule_set_is_refused) {
     refused_by_all(path, CUSTMEM_RULES);
   }
   says(path, "the store's keys follow rule set 4294967297; this custmem's is 1");
+}
+
+TEST(a_store_that_does_not_say_what_it_is_is_refused) {
+  static const struct {
+    const char *trigger, *sql, *message;
+  } cases[] = {
+    {"store_delete", "DELETE FROM store", "the store does not say what it is"},
+    {"store_update", "UPDATE store SET id = id || 'x'",
+     "the store holds a description of itself that cannot be"},
+    {"store_update", "UPDATE store SET id = ''",
+     "the store holds a description of itself that cannot be"},
+  };
+  const char *path = scratch("nameless.db");
+  size_t i;
+  for (i = 0; i < COUNT(cases); i++) {
+    sqlite3 *db;
+    REQUIRE(make_store(path));
+    db = test_plain(path);
+    CHECK_INT(test_sql(db, "PRAGMA ignore_check_constraints = ON"), SQLITE_OK);
+    without_trigger(db, cases[i].trigger, cases[i].sql);
+    sqlite3_close(db);
+    refused_by_all(path, CUSTMEM_CORRUPT);
+    says(path, cases[i].message);
+  }
 }
 
 /* The same schema to the letter, but its texts would be compared and measured as UTF-16. */
@@ -1278,6 +1366,53 @@ TEST(a_lock_that_stays_is_waited_for_as_long_as_the_options_say) {
     CHECK_INT(custmem_close(store), CUSTMEM_OK);
   }
   CHECK(test_rows(path) == rows);
+  vfs_shim_remove();
+}
+
+/* Opening waits as long, too: for a store that another has for itself, and to change a file to WAL mode
+** beside a reader, for which custmem waits by itself, 5 ms at a time. */
+static void opens_late(const char *path, int read_only, int32_t timeout_ms, int64_t slept_ms) {
+  char message[CUSTMEM_MESSAGE_MAX + 1];
+  custmem *store = NULL;
+  custmem_options options;
+  test_options(&options);
+  options.read_only = read_only;
+  options.busy_timeout_ms = timeout_ms;
+  vfs_shim_reset();
+  CHECK_INT(open_with(path, &options, message, &store), CUSTMEM_BUSY);
+  CHECK_HAS(message, "locked");
+  CHECK(store == NULL);
+  CHECK_INT(vfs_shim_slept_us(), 1000 * slept_ms);
+}
+
+TEST(opening_waits_as_long_as_the_options_say) {
+  const char *path = scratch("late.db");
+  custmem *store;
+  sqlite3 *db;
+  int rc;
+  REQUIRE(make_store(path));
+  REQUIRE(vfs_shim_install() == SQLITE_OK);
+  vfs_shim_hurry(1);
+  store = open_exclusive(path, &rc);
+  REQUIRE(rc == CUSTMEM_OK);
+  CHECK_INT(link_to(store, "ada", "c3", ids.anna), CUSTMEM_OK);
+  opens_late(path, 1, 250, 250);
+  opens_late(path, 0, 250, 250);
+  opens_late(path, 1, -1, 0);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+  db = test_plain(path);
+  CHECK_INT(test_sql(db, "PRAGMA journal_mode = DELETE"), SQLITE_OK);
+  CHECK_INT(test_sql(db, "BEGIN; SELECT * FROM store"), SQLITE_OK);
+  opens_late(path, 0, 50, 50);
+  opens_late(path, 0, 51, 55);
+  opens_late(path, 0, -1, 0);
+  CHECK_INT(test_sql(db, "COMMIT"), SQLITE_OK);
+  sqlite3_close(db);
+  vfs_shim_reset();
+  store = test_store(path);
+  CHECK(store != NULL);
+  CHECK_INT(vfs_shim_slept_us(), 0);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
   vfs_shim_remove();
 }
 
@@ -2313,6 +2448,7 @@ TEST(the_check_finds_a_damaged_index) {
 ** read_only      statvfs says that the file system is mounted read-only
 ** no_clock       timespec_get fails
 ** no_status      the nth stat from now on fails; 0: none
+** link           the next file that lstat finds, or fchmod is for, becomes a symbolic link to this one
 */
 static struct meddle {
   int fchmod_error;
@@ -2321,23 +2457,42 @@ static struct meddle {
   int read_only;
   int no_clock;
   int no_status;
+  const char *link;
 } meddle;
 
-static const struct meddle NO_MEDDLING = {0, 0, 0, 0, 0, 0};
+static const struct meddle NO_MEDDLING = {0, 0, 0, 0, 0, 0, NULL};
 
+static void put_link(const char *path) {
+  const char *target = meddle.link;
+  meddle.link = NULL;
+  CHECK_INT(unlink(path), 0);
+  CHECK_INT(symlink(target, path), 0);
+}
+
+/* The file is its owner's alone from the moment at which it is made, and no program that another thread
+** starts inherits it. */
 int fchmod(int file, mode_t mode) {
-  char name[32];
+  char name[32], path[NAME_SIZE] = "";
+  struct stat status;
+  CHECK_INT(fstat(file, &status), 0);
+  CHECK_INT(status.st_mode & 07177, 0);
+  CHECK((fcntl(file, F_GETFD) & FD_CLOEXEC) != 0);
   snprintf(name, sizeof name, "/dev/fd/%d", file);
-  if (meddle.fchmod_error == 0) return chmod(name, mode);
   errno = meddle.fchmod_error;
-  return -1;
+  if (errno != 0 || chmod(name, mode) != 0) return -1;
+  if (meddle.link != NULL && readlink(name, path, sizeof path - 1) > 0) put_link(path);
+  return 0;
 }
 
 int lstat(const char *restrict path, struct stat *restrict status) {
-  if (meddle.absent == 0) return fstatat(AT_FDCWD, path, status, AT_SYMLINK_NOFOLLOW);
-  meddle.absent--;
-  errno = ENOENT;
-  return -1;
+  int rc = fstatat(AT_FDCWD, path, status, AT_SYMLINK_NOFOLLOW);
+  if (meddle.absent > 0) {
+    meddle.absent--;
+    errno = ENOENT;
+    return -1;
+  }
+  if (rc == 0 && meddle.link != NULL && S_ISREG(status->st_mode)) put_link(path);
+  return rc;
 }
 
 int stat(const char *restrict path, struct stat *restrict status) {
@@ -2356,7 +2511,7 @@ int statvfs(const char *restrict path, struct statvfs *restrict volume) {
 }
 
 int timespec_get(struct timespec *now, int base) {
-  return meddle.no_clock || clock_gettime(CLOCK_REALTIME, now) != 0 ? 0 : base;
+  return clock_gettime(CLOCK_REALTIME, now) != 0 || meddle.no_clock ? 0 : base;
 }
 
 TEST(what_the_system_says_of_a_new_file_is_told_apart) {
@@ -2383,6 +2538,40 @@ TEST(what_the_system_says_of_a_new_file_is_told_apart) {
     CHECK(make_store(path));
     remove_store(path);
   }
+}
+
+/* Between the look at a file and SQLite's opening it, somebody puts a link in its place. */
+TEST(a_link_that_is_put_in_between_is_not_followed) {
+  static const int readers[] = {0, 1};
+  const char *path = scratch("swapped.db"), *theirs = scratch("theirs.db");
+  struct kept before;
+  custmem *store;
+  size_t i;
+  REQUIRE(make_store(theirs));
+  before = keep(theirs);
+  for (i = 0; i < COUNT(readers); i++) {
+    char message[CUSTMEM_MESSAGE_MAX + 1];
+    custmem_options options;
+    store = NULL;
+    REQUIRE(make_store(path));
+    test_options(&options);
+    options.read_only = readers[i];
+    meddle.link = theirs;
+    CHECK_INT(open_with(path, &options, message, &store), CUSTMEM_IO);
+    CHECK(meddle.link == NULL && store == NULL);
+    meddle = NO_MEDDLING;
+    CHECK(is_kept(theirs, &before));
+    custmem_close(store);
+    CHECK_INT(unlink(path), 0);
+  }
+  REQUIRE(make_store(path));
+  store = test_store(path);
+  meddle.link = theirs;
+  CHECK(custmem_backup(store, scratch("swapped-copy.db")) != CUSTMEM_OK);
+  CHECK(meddle.link == NULL);
+  meddle = NO_MEDDLING;
+  CHECK(is_kept(theirs, &before));
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
 }
 
 /* Between the look and the making, another process made the store: it is opened, and kept. */
@@ -2565,17 +2754,30 @@ TEST(an_altered_store_on_read_only_media_is_refused) {
 
 /* ---- Paths and headers at their edges ---------------------------------------------------- */
 
+/* A directory is refused as one by its name alone; so is it as a place for a copy. */
+static void is_a_directory(custmem *store, const char *path) {
+  char wanted[NAME_SIZE + 16];
+  refused_by_all(path, CUSTMEM_NOT_A_FILE);
+  snprintf(wanted, sizeof wanted, "%s: a directory", path);
+  says(path, wanted);
+  CHECK_INT(custmem_backup(store, path), CUSTMEM_NOT_A_FILE);
+  CHECK_TEXT(custmem_errmsg(store), wanted);
+}
+
 TEST(a_directory_is_no_store_however_it_is_called) {
   const char *directory = scratch("called");
   char path[NAME_SIZE];
+  custmem *store = test_store(NULL);
+  REQUIRE(store != NULL);
   REQUIRE(mkdir(directory, 0700) == 0);
   snprintf(path, sizeof path, "%s/.", directory);
-  refused_by_all(path, CUSTMEM_NOT_A_FILE);
+  is_a_directory(store, path);
   snprintf(path, sizeof path, "%s/..", directory);
-  refused_by_all(path, CUSTMEM_NOT_A_FILE);
-  refused_by_all(".", CUSTMEM_NOT_A_FILE);
-  refused_by_all("..", CUSTMEM_NOT_A_FILE);
-  refused_by_all("/", CUSTMEM_NOT_A_FILE);
+  is_a_directory(store, path);
+  is_a_directory(store, ".");
+  is_a_directory(store, "..");
+  is_a_directory(store, "/");
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
   snprintf(path, sizeof path, "%s/...", directory);
   CHECK(make_store(path));
   CHECK_INT(names_in(directory), 1);
@@ -3049,6 +3251,8 @@ int main(int argc, char **argv) {
   RUN(what_is_not_a_database_is_refused, "D-2; D-8");
   RUN(another_applications_database_is_refused, "D-2; D-8");
   RUN(another_applications_wal_is_left_alone, "D-2; D-8");
+  RUN(a_first_page_with_tables_is_another_applications, "D-8");
+  RUN(what_the_first_page_says_is_refused_before_a_wal_is_looked_at, "D-8");
   RUN(another_applications_hot_journal_is_left_alone, "D-2; D-8");
   RUN(a_newer_version_is_refused, "D-2; D-8");
   RUN(an_altered_schema_is_refused, "D-2; D-8");
@@ -3056,6 +3260,7 @@ int main(int argc, char **argv) {
   RUN(a_store_that_lost_its_mark_is_another_applications, "D-2; D-8");
   RUN(the_mark_alone_makes_no_store, "D-2; D-8");
   RUN(another_rule_set_is_refused, "D-1; D-2; CM-1 §4.1");
+  RUN(a_store_that_does_not_say_what_it_is_is_refused, "D-8");
   RUN(a_utf16_store_is_refused, "D-2; D-8");
   RUN(what_is_not_a_file_is_refused, "D-8");
   RUN(a_symbolic_link_is_refused, "D-8");
@@ -3084,6 +3289,7 @@ int main(int argc, char **argv) {
   RUN(an_exclusive_store_shuts_others_out, "D-8");
   RUN(a_lock_that_stays_is_busy_within_the_timeout, "D-5; CM-2.3 §7");
   RUN(a_lock_that_stays_is_waited_for_as_long_as_the_options_say, "D-5; D-8");
+  RUN(opening_waits_as_long_as_the_options_say, "D-8");
   RUN(a_lock_that_goes_away_is_waited_for, "D-5; CM-2.3 §7");
   RUN(a_locked_empty_file_is_busy, "D-5; D-8");
   RUN(a_read_only_handle_reads_and_changes_no_byte, "D-8; CM-2.1 §3; T3");
@@ -3113,6 +3319,7 @@ int main(int argc, char **argv) {
   RUN(the_check_finds_a_damaged_index, "D-8");
   RUN(the_check_finds_a_customer_that_no_call_makes, "D-8; CM-1 §2.1");
   RUN(what_the_system_says_of_a_new_file_is_told_apart, "D-8");
+  RUN(a_link_that_is_put_in_between_is_not_followed, "D-8");
   RUN(a_store_that_appears_in_between_is_opened, "D-8");
   RUN(a_store_that_is_made_before_the_lock_is_had_is_kept, "D-8");
   RUN(the_systems_clock_is_told_in_unix_milliseconds, "D-2; D-8");

@@ -3,6 +3,7 @@
 /* The statements that custmem prepares, as SQLite has them: each call is made once, and the
 ** statements that the connection then holds are looked at. The connection is caught as it opens. */
 #include "test.h"
+#include "vfs_shim.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -296,6 +297,167 @@ TEST(no_statement_keeps_what_the_caller_passed) {
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
 }
 
+/* ---- Transactions ------------------------------------------------------------------------- */
+
+enum { CONVERSATIONS = 60, CUSTOMERS = 3 };
+
+/* A store with Ada's three customers, the first of them linked to conversation c0, whose connection is
+** caught, and that knows its schema. */
+static custmem *open_caught(const char *path, char ids[CUSTOMERS][CUSTMEM_UUID_SIZE + 1]) {
+  static const char *const phones[] = {"+393330000001", "+393330000002", "+393330000003"};
+  custmem_actor ada = test_human("ada");
+  custmem_report report;
+  custmem *store;
+  int i;
+  sqlite3_auto_extension((void (*)(void))catch_connection);
+  store = test_store(path);
+  sqlite3_cancel_auto_extension((void (*)(void))catch_connection);
+  if (store == NULL) return NULL;
+  for (i = 0; i < CUSTOMERS; i++)
+    strcpy(ids[i], test_customer(store, "ada", phones[i]));
+  CHECK_INT(custmem_link(store, &ada, "c0", ids[0], "because", -1, NULL, 0, NULL), CUSTMEM_OK);
+  CHECK_INT(custmem_check(store, &report), CUSTMEM_OK);
+  return store;
+}
+
+enum reading { GET, GET_MANY, RESOLVE_MANY, LIST_CONVERSATIONS, VERIFY, CHECK_ALL, READINGS };
+
+/* Makes one of the calls that only read. */
+static int read_by(
+  custmem *store,
+  enum reading how,
+  char ids[CUSTOMERS][CUSTMEM_UUID_SIZE + 1]
+) {
+  const char *const wanted[] = {ids[0], ids[1], ids[2]};
+  custmem_query queries[CONVERSATIONS];
+  custmem_resolution resolutions[CONVERSATIONS];
+  custmem_customer customers[CUSTOMERS];
+  custmem_conversation conversations[2];
+  custmem_report report;
+  int32_t count;
+  int i;
+  for (i = 0; i < CONVERSATIONS; i++) {
+    custmem_query query = {"c0", "whatsapp", "393330000002", -1};
+    queries[i] = query;
+  }
+  switch (how) {
+  case GET:
+    return custmem_customer_get(store, "ada", ids[0], customers);
+  case GET_MANY:
+    return custmem_customer_get_many(store, "ada", wanted, CUSTOMERS, customers);
+  case RESOLVE_MANY:
+    return custmem_resolve_many(store, "ada", queries, CONVERSATIONS, resolutions);
+  case LIST_CONVERSATIONS:
+    return custmem_conversations(store, "ada", ids[0], NULL, conversations, 2, &count);
+  case VERIFY:
+    return custmem_audit_verify(store, "ada", NULL, &report);
+  default:
+    return custmem_check(store, &report);
+  }
+}
+
+/* Whoever reads twice could see two moments: the lock is taken once, and kept. */
+TEST(a_call_that_reads_more_than_once_reads_at_one_moment) {
+  char ids[CUSTOMERS][CUSTMEM_UUID_SIZE + 1];
+  int64_t once = 0;
+  custmem *store;
+  int how;
+  REQUIRE(vfs_shim_install() == SQLITE_OK);
+  store = open_caught(test_path("moment.db"), ids);
+  REQUIRE(store != NULL);
+  for (how = GET; how < READINGS; how++) {
+    vfs_shim_reset();
+    CHECK_INT(read_by(store, (enum reading)how, ids), CUSTMEM_OK);
+    if (how == GET) once = vfs_shim_calls(VFS_SHIM_SHM_LOCK);
+    if (!CHECK_INT(vfs_shim_calls(VFS_SHIM_SHM_LOCK), once)) printf("  call %d\n", how);
+  }
+  CHECK(once > 0);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+  vfs_shim_remove();
+}
+
+static int writes_seen, writes_outside;
+
+static void see_write(int op, int kind, void *ctx) {
+  (void)kind, (void)ctx;
+  if (op != VFS_SHIM_WRITE) return;
+  writes_seen++;
+  writes_outside += sqlite3_get_autocommit(caught) != 0;
+}
+
+TEST(a_backup_writes_while_the_store_is_held_at_one_moment) {
+  char ids[CUSTOMERS][CUSTMEM_UUID_SIZE + 1];
+  custmem *store;
+  REQUIRE(vfs_shim_install() == SQLITE_OK);
+  store = open_caught(test_path("held.db"), ids);
+  REQUIRE(store != NULL);
+  vfs_shim_reset();
+  vfs_shim_watch(see_write, NULL);
+  CHECK_INT(custmem_backup(store, test_path("held-copy.db")), CUSTMEM_OK);
+  vfs_shim_watch(NULL, NULL);
+  CHECK(writes_seen > 10);
+  CHECK_INT(writes_outside, 0);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+  vfs_shim_remove();
+}
+
+/* A transaction whose lock is not to be had is none: nothing of it is left for the next call. */
+TEST(a_transaction_that_cannot_begin_is_not_left_open) {
+  static const vfs_shim_fault fault = {
+    VFS_SHIM_BIT(VFS_SHIM_SHM_LOCK), VFS_SHIM_ALL, 1, 1, SQLITE_IOERR_SHMLOCK, 0};
+  char ids[CUSTOMERS][CUSTMEM_UUID_SIZE + 1];
+  custmem_actor ada = test_human("ada");
+  custmem *store;
+  int how;
+  REQUIRE(vfs_shim_install() == SQLITE_OK);
+  store = open_caught(test_path("begin.db"), ids);
+  REQUIRE(store != NULL);
+  for (how = GET; how < READINGS; how++) {
+    vfs_shim_fail(&fault);
+    CHECK_INT(read_by(store, (enum reading)how, ids), CUSTMEM_IO);
+    CHECK(vfs_shim_fired() > 0);
+    vfs_shim_fail(NULL);
+    CHECK(sqlite3_get_autocommit(caught));
+    CHECK_INT(read_by(store, (enum reading)how, ids), CUSTMEM_OK);
+  }
+  vfs_shim_fail(&fault);
+  CHECK_INT(custmem_link(store, &ada, "c1", ids[1], "because", -1, NULL, 0, NULL), CUSTMEM_IO);
+  vfs_shim_fail(NULL);
+  CHECK(sqlite3_get_autocommit(caught));
+  CHECK_INT(custmem_link(store, &ada, "c1", ids[1], "because", -1, NULL, 0, NULL), CUSTMEM_OK);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+  vfs_shim_remove();
+}
+
+/* SQLite checkpoints when a commit finds 1,000 pages in the WAL, unless the writer holds a reader's lock. */
+TEST(a_writer_does_not_keep_its_own_wal_from_being_checkpointed) {
+  enum { PAGE = 4096, PAGES = 1000, WRITES = 1000 };
+  char ids[CUSTOMERS][CUSTMEM_UUID_SIZE + 1];
+  const char *path = test_path("wal.db");
+  custmem_actor ada = test_human("ada");
+  int64_t changes;
+  custmem *store;
+  int i;
+  REQUIRE(vfs_shim_install() == SQLITE_OK);
+  vfs_shim_hurry(1);
+  store = open_caught(path, ids);
+  REQUIRE(store != NULL);
+  vfs_shim_reset();
+  for (i = 0; i < WRITES; i++)
+    CHECK_INT(
+      custmem_relink(
+        store, &ada, "c0", ids[i % 2], ids[1 - i % 2], "because", -1, NULL, 0, NULL
+      ),
+      CUSTMEM_OK
+    );
+  changes = vfs_shim_calls_of(VFS_SHIM_WRITE, VFS_SHIM_WAL);
+  CHECK(changes > 2 * 3 * PAGES); /* a frame is two writes */
+  CHECK(vfs_shim_calls_of(VFS_SHIM_WRITE, VFS_SHIM_DATABASE) > 0);
+  CHECK(test_file_size(test_beside(path, "-wal")) < INT64_C(2) * PAGES * PAGE);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+  vfs_shim_remove();
+}
+
 int main(int argc, char **argv) {
   test_init(argc, argv);
   RUN(a_store_in_memory_copies_what_the_first_one_made, "D-8");
@@ -309,5 +471,9 @@ int main(int argc, char **argv) {
   RUN(the_connection_has_every_setting_that_is_to_guard_it, "D-8");
   RUN(no_statement_keeps_what_the_caller_passed, "D-8");
   RUN(the_connection_can_do_nothing_that_no_statement_does, "CM-1 §2.3, §2.4; CM-2.5; D-8");
+  RUN(a_call_that_reads_more_than_once_reads_at_one_moment, "D-8");
+  RUN(a_backup_writes_while_the_store_is_held_at_one_moment, "D-8");
+  RUN(a_transaction_that_cannot_begin_is_not_left_open, "D-8");
+  RUN(a_writer_does_not_keep_its_own_wal_from_being_checkpointed, "D-8");
   return test_report();
 }

@@ -10,9 +10,15 @@
 **   rows                each column of each row that is read, with what only a damaged file could have in it
 **   no memory           where a row's text is NULL because there was none for it
 **   shortcuts           what is known already is not looked for again, and is still right
+**   opening             an older library, files that another thread is making, an image without memory
 **
 ** A program by itself, since it defines what the others link. Prints what failed; test/run.sh runs it.
 */
+#include "../../sqlite3.h"
+
+/* The version of the SQLite that is linked, as opening asks for it. */
+static int library_version(void);
+#define sqlite3_libversion_number library_version
 #ifndef CUSTMEM_C
 #define CUSTMEM_C "../../custmem.c"
 #endif
@@ -22,6 +28,12 @@
 
 static int failures;
 static custmem *store;
+
+static int version_of_library = SQLITE_VERSION_NUMBER;
+
+static int library_version(void) {
+  return version_of_library;
+}
 
 #define CHECK(condition)                                                                       \
   do {                                                                                         \
@@ -583,6 +595,19 @@ static int cached_bytes(const custmem *of) {
   return now;
 }
 
+static void a_reader_has_a_connection_that_cannot_write(const char *path) {
+  custmem_options options;
+  custmem *reader = NULL, *writer = NULL;
+  custmem_options_init(&options);
+  CHECK(custmem_open(path, &options, &writer) == CUSTMEM_OK);
+  options.read_only = 1;
+  CHECK(custmem_open(path, &options, &reader) == CUSTMEM_OK);
+  if (reader != NULL) CHECK(sqlite3_db_readonly(reader->db, "main") == 1);
+  if (writer != NULL) CHECK(sqlite3_db_readonly(writer->db, "main") == 0);
+  custmem_close(reader);
+  custmem_close(writer);
+}
+
 /* Pages that were found damaged are read anew: they may have passed for sound, being cached. */
 static void damage_leaves_no_page_cached(void) {
   char directory[256] = "/tmp/custmem-inside-XXXXXX", path[300];
@@ -600,6 +625,7 @@ static void damage_leaves_no_page_cached(void) {
   full = cached_bytes(file);
   CHECK(leave(file, CUSTMEM_BROKEN) == CUSTMEM_BROKEN && cached_bytes(file) < full);
   custmem_close(file);
+  a_reader_has_a_connection_that_cannot_write(path);
   unlink(path);
   CHECK(rmdir(directory) == 0);
 }
@@ -611,6 +637,87 @@ static void a_call_that_ends_well_leaves_no_message(void) {
   CHECK(strcmp(store->errarg, "argument") == 0 && strcmp(store->errmsg, "message") == 0);
   CHECK(leave(store, CUSTMEM_OK) == CUSTMEM_OK);
   CHECK(strcmp(store->errarg, "") == 0 && strcmp(store->errmsg, "") == 0);
+}
+
+/* ---- Opening ------------------------------------------------------------------------------- */
+
+static void an_older_library_is_refused(void) {
+  custmem_options options;
+  custmem *opened = NULL;
+  char message[CUSTMEM_MESSAGE_MAX + 1];
+  custmem_options_init(&options);
+  options.message = message;
+  options.message_size = sizeof message;
+  version_of_library = OLDEST_SQLITE - 1;
+  CHECK(custmem_open(":memory:", &options, &opened) == CUSTMEM_OLD_SQLITE && opened == NULL);
+  CHECK(strstr(message, "3.51.3 is needed") != NULL);
+  version_of_library = OLDEST_SQLITE;
+  CHECK(custmem_open(":memory:", &options, &opened) == CUSTMEM_OK && message[0] == '\0');
+  custmem_close(opened);
+  version_of_library = SQLITE_VERSION_NUMBER;
+}
+
+static int sleeps;
+
+/* Sleeps for the one who waits, and lets go what is waited for. */
+static int sleep_and_let_go(sqlite3_vfs *vfs, int microseconds) {
+  (void)vfs;
+  sleeps++;
+  unlock_files();
+  return microseconds;
+}
+
+/* While a thread makes a file and closes it, no other one looks for files or makes one. */
+static void files_are_looked_for_and_made_by_one_thread_at_a_time(void) {
+  sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+  int (*sleep_of_the_system)(sqlite3_vfs *, int) = vfs->xSleep;
+  char directory[256] = "/tmp/custmem-inside-XXXXXX", path[300];
+  enum place place;
+  CHECK(mkdtemp(directory) != NULL);
+  sprintf(path, "%s/made", directory);
+  vfs->xSleep = sleep_and_let_go;
+  lock_files();
+  CHECK(sleeps == 0);
+  CHECK(look_at_path(store, path, &place) == CUSTMEM_OK && place == NOWHERE);
+  CHECK(sleeps == 1);
+  lock_files();
+  CHECK(sleeps == 1);
+  CHECK(create_file(store, path) == CUSTMEM_OK);
+  CHECK(sleeps == 2);
+  CHECK(look_at_path(store, path, &place) == CUSTMEM_OK && place == EMPTY_FILE);
+  CHECK(create_file(store, path) == CUSTMEM_EXISTS);
+  lock_files();
+  CHECK(sleeps == 2);
+  unlock_files();
+  vfs->xSleep = sleep_of_the_system;
+  unlink(path);
+  CHECK(rmdir(directory) == 0);
+}
+
+/* Without memory there is no image, and the next store in memory makes one. */
+static void an_image_that_there_is_no_memory_for_is_made_later(void) {
+  sqlite3_set_authorizer(store->db, NULL, NULL); /* as it is while a store is made */
+  atomic_store(&image_state, NO_IMAGE);
+  sqlite3_hard_heap_limit64(1);
+  keep_image(store);
+  sqlite3_hard_heap_limit64(0);
+  CHECK(atomic_load(&image_state) == NO_IMAGE);
+  keep_image(store);
+  CHECK(atomic_load(&image_state) == IMAGE);
+  CHECK(memcmp(image, "SQLite format 3", 16) == 0);
+  memset(image, 0, sizeof image);
+  keep_image(store);
+  CHECK(atomic_load(&image_state) == IMAGE && image[0] == 0);
+  atomic_store(&image_state, MAKING_IMAGE);
+  keep_image(store);
+  CHECK(atomic_load(&image_state) == MAKING_IMAGE && image[0] == 0);
+  CHECK(guard(store) == CUSTMEM_OK);
+}
+
+static void sql_that_fails_is_said_to_fail(void) {
+  CHECK(run(store, "SELECT 1") == CUSTMEM_OK);
+  CHECK(run(store, "SELECT nothing") == CUSTMEM_SCHEMA);
+  CHECK(strstr(store->errmsg, "nothing") != NULL);
 }
 
 int main(void) {
@@ -631,6 +738,10 @@ int main(void) {
   an_event_that_there_is_no_memory_for_is_no_fault();
   damage_leaves_no_page_cached();
   a_call_that_ends_well_leaves_no_message();
+  an_older_library_is_refused();
+  files_are_looked_for_and_made_by_one_thread_at_a_time();
+  an_image_that_there_is_no_memory_for_is_made_later();
+  sql_that_fails_is_said_to_fail();
   custmem_close(store);
   return failures != 0;
 }

@@ -896,6 +896,35 @@ TEST(not_a_byte_beside_a_text_is_looked_at) {
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
 }
 
+/* Likewise the queries and the answers of a page, which fills a part of a statement's places. */
+TEST(not_a_query_behind_a_page_is_looked_at) {
+  enum { QUERIES = 3 };
+  static const custmem_query query = {"c1", "whatsapp", "393331234567", -1};
+  size_t page = (size_t)sysconf(_SC_PAGESIZE);
+  char *pages = mmap(NULL, 4 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  custmem_query *queries = (custmem_query *)(void *)(pages + page) - QUERIES;
+  custmem_resolution *answers = (custmem_resolution *)(void *)(pages + 3 * page) - QUERIES;
+  custmem *store = test_store(NULL);
+  const char *anna;
+  int count, i;
+  REQUIRE(store != NULL && pages != MAP_FAILED && sizeof *answers * QUERIES <= page);
+  REQUIRE(mprotect(pages, page, PROT_READ | PROT_WRITE) == 0);
+  REQUIRE(mprotect(pages + 2 * page, page, PROT_READ | PROT_WRITE) == 0);
+  anna = test_customer(store, OURS, "393331234567");
+  for (i = 0; i < QUERIES; i++)
+    queries[i] = query;
+  for (count = 1; count <= QUERIES; count++) {
+    const int first = QUERIES - count;
+    CHECK_INT(
+      custmem_resolve_many(store, OURS, queries + first, count, answers + first), CUSTMEM_OK
+    );
+    for (i = first; i < QUERIES; i++)
+      CHECK_TEXT(answers[i].customer_id, anna);
+  }
+  CHECK_INT(munmap(pages, 4 * page), 0);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
 TEST(every_character_alone_is_a_reason_or_shows_nothing) {
   custmem *store = test_store(NULL);
   uint32_t c;
@@ -2027,6 +2056,7 @@ int main(int argc, char **argv) {
   RUN(an_impossible_size_or_an_embedded_nul_is_refused, "CM-1 §4.2; CM-2.3 §7; D-2; D-8");
   RUN(a_text_of_up_to_a_gigabyte_is_refused_as_too_long, "CM-1 §4.2; CM-2.3 §7; D-8");
   RUN(not_a_byte_beside_a_text_is_looked_at, "D-8");
+  RUN(not_a_query_behind_a_page_is_looked_at, "D-4; D-8");
   RUN(every_character_alone_is_a_reason_or_shows_nothing, "CM-2.3 §3.1, §6");
   RUN(every_pair_of_leading_bytes_is_text_or_not, "");
   RUN(a_blank_reason_is_none, "CM-2.3 §6; D-5");

@@ -852,6 +852,9 @@ static const struct attack ROWS[] = {
    SHIFT UNSHIFT("999")
      COPY("?1 + 1", "clean.audit_events", "instructor_id = 'instructor-a' AND seq = ?1"),
    1, 12, CHANGED, 1, 0, NULL},
+  {"again before all numbers",
+   COPY("-9223372036854775807", "audit_events", "instructor_id = 'instructor-a' AND seq = ?1"),
+   1, 2, BIT(SEQUENCE), 0, 1, NULL},
   {"a gap", SHIFT UNSHIFT("999"), 1, 11, BIT(SEQUENCE), 1, 0, NULL},
   {"a gap before all", SHIFT UNSHIFT("999"), 0, 0, BIT(SEQUENCE), 1, 0, NULL},
   {"out, and the gap closed", DELETE_ROW SHIFT UNSHIFT("1001"), 1, 11, CHANGED, 0, 0, NULL},
@@ -905,6 +908,9 @@ static const struct attack LINKS[] = {
    "INSERT INTO conversation_links VALUES ('conversation-9', 'instructor-a', '" CUSTOMER
    "a', 12, 1);",
    0, 0, BIT(LINK), 0, 0, "conversation-9"},
+  {"without an event, between others",
+   "INSERT INTO conversation_links VALUES ('conversation-1a', 'instructor-a', NULL, 1, 1);", 0,
+   0, BIT(LINK), 0, 0, "conversation-1a"},
   {"without an event, the first of all",
    "INSERT INTO conversation_links VALUES ('c', 'instructor-a', NULL, 1, 1);", 0, 0, BIT(LINK),
    0, 0, "c"},
@@ -984,6 +990,29 @@ TEST(a_deleted_swapped_added_or_transplanted_event_is_found) {
 
 TEST(a_link_that_the_events_do_not_say_is_found) {
   check_attacks(LINKS, COUNT_OF(LINKS));
+}
+
+/* A link that holds no id at all is damage, not another link. */
+TEST(a_link_to_what_cannot_be_an_id_is_damage) {
+  static const char *const ids[] = {
+    "substr(customer_id, 2) || char(10)", "customer_id || 'x'", "''"};
+  char path[PATH_SIZE], sql[PATH_SIZE];
+  struct heads heads;
+  custmem_report report;
+  int i;
+  for (i = 0; i < COUNT_OF(ids); i++) {
+    make_chain(path, "no-id.db", STORE_ID, &heads);
+    snprintf(
+      sql, sizeof sql, "UPDATE conversation_links SET customer_id = %s" LINK_OF("1"), ids[i]
+    );
+    CHECK_INT(intrude(path, sql), 1);
+    CHECK_INT(verify_file(path, A, NULL, &report), CUSTMEM_BROKEN);
+    CHECK_INT(report.fault, CUSTMEM_FAULT_DATABASE);
+    CHECK_TEXT(report.instructor_id, INSTRUCTOR[A]);
+    CHECK_INT(report.seq, 0);
+    CHECK_TEXT(report.subject, "");
+    CHECK_TEXT(report.detail, "the store holds a link that cannot be");
+  }
 }
 
 /* The frozen chain in a store of its own. */
@@ -1268,18 +1297,21 @@ TEST(a_link_that_was_given_to_another_is_found_however_short_the_ids) {
   custmem *store = test_store(path);
   custmem_actor a = test_human("a");
   custmem_report report;
+  const char *customer;
   sqlite3 *db;
   REQUIRE(store != NULL);
-  CHECK_INT(
-    custmem_link(
-      store, &a, "c", test_customer(store, "a", "393331234567"), "r", 1, NULL, 0, NULL
-    ),
-    CUSTMEM_OK
-  );
+  customer = test_customer(store, "a", "393331234567");
+  CHECK_INT(custmem_link(store, &a, "c", customer, "r", 1, NULL, 0, NULL), CUSTMEM_OK);
+  CHECK_INT(custmem_link(store, &a, "d", customer, "r", 1, NULL, 0, NULL), CUSTMEM_OK);
   CHECK_INT(custmem_audit_verify(store, "a", NULL, &report), CUSTMEM_OK);
   db = test_plain(path);
   CHECK_INT(test_sql(db, "DROP TRIGGER conversation_links_update"), SQLITE_OK);
-  CHECK_INT(test_sql(db, "UPDATE conversation_links SET instructor_id = 'b'"), SQLITE_OK);
+  CHECK_INT(
+    test_sql(
+      db, "UPDATE conversation_links SET instructor_id = 'b' WHERE conversation_id = 'c'"
+    ),
+    SQLITE_OK
+  );
   CHECK_INT(sqlite3_close(db), SQLITE_OK);
   CHECK_INT(custmem_audit_verify(store, "a", NULL, &report), CUSTMEM_BROKEN);
   CHECK_INT(report.fault, CUSTMEM_FAULT_LINK);
@@ -1334,6 +1366,7 @@ int main(int argc, char **argv) {
   RUN(every_altered_field_of_every_event_is_found, "CM-2.5; CM-2.3 §8; T5; D-7");
   RUN(a_deleted_swapped_added_or_transplanted_event_is_found, "CM-2.5; CM-2.3 §8; T5; D-7");
   RUN(a_link_that_the_events_do_not_say_is_found, "CM-2.5; CM-2.3 §9; D-7");
+  RUN(a_link_to_what_cannot_be_an_id_is_damage, "CM-2.5; D-7");
   RUN(an_event_that_no_write_makes_is_found_though_its_hash_is_right, "CM-2.5; D-7");
   RUN(a_hash_of_another_size_is_damage_to_every_reader, "CM-2.5");
   RUN(an_event_made_anew_with_its_hash_is_found_by_an_anchor_alone, "CM-2.5; D-7");

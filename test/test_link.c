@@ -1269,7 +1269,7 @@ typedef struct heard {
 static void hear(const custmem_notice *notice, void *ctx) {
   heard *me = ctx;
   me->notices++;
-  me->wrong += notice->event == NULL || notice->resolutions != NULL;
+  me->wrong += notice->event == NULL || notice->resolutions != NULL || notice->count != 0;
   if (notice->event != NULL) me->event = *notice->event;
   if (me->store == NULL) return;
   me->wrong += custmem_errmsg(me->store)[0] != '\0' || custmem_errarg(me->store)[0] != '\0';

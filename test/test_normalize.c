@@ -1026,7 +1026,7 @@ TEST(a_size_that_cannot_be_is_refused) {
   size_t i;
   for (i = 0; i < COUNT(sizes); i++) {
     strcpy(key, "not written");
-    CHECK(custmem_normalize("whatsapp", ANNA, sizes[i], key) != CUSTMEM_ACCEPTED);
+    CHECK_INT(custmem_normalize("whatsapp", ANNA, sizes[i], key), CUSTMEM_REFUSED_NOT_TEXT);
     CHECK_TEXT(key, "");
   }
   /* A size beyond the limit is refused by itself: the bytes are not there to be read. */

@@ -2332,6 +2332,9 @@ static const struct tamper {
   {"link of an instructor without events", "conversation_links_insert",
    "INSERT INTO conversation_links VALUES ('c9', 'cai', NULL, 1, 1)", CUSTMEM_FAULT_LINK, "cai",
    0, "c9"},
+  {"link of an instructor whose name is too long", "conversation_links_insert",
+   "INSERT INTO conversation_links VALUES ('c9', hex(zeroblob(33)), NULL, 1, 1)",
+   CUSTMEM_FAULT_DATABASE, "", 0, ""},
   {"changed event", "audit_events_update",
    "UPDATE audit_events SET reason = 'forged' WHERE instructor_id = 'ada' AND seq = 2",
    CUSTMEM_FAULT_HASH, "ada", 2, NULL},
@@ -2435,6 +2438,49 @@ TEST(the_check_finds_a_damaged_index) {
   CHECK_INT(report.seq, 0);
   CHECK(report.detail[0] != '\0');
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
+/* Without a check of the database, too: verify proves that the indexes hold what their tables hold. (Bob's link
+** lies between Ada's, so that hers are searched for, and counted.) */
+TEST(verify_finds_an_index_that_lacks_a_row) {
+  static const struct {
+    const char *index, *columns, *lacks, *detail;
+  } cases[] = {
+    {"conversation_links_customer", "instructor, customer, conversation",
+     "DELETE FROM imposter WHERE conversation = 'c3'",
+     "the index conversation_links_customer does not hold what its table holds"},
+    {"audit_events_conversation", "instructor, conversation, seq, previous, next, created",
+     "DELETE FROM imposter WHERE conversation = 'c3'",
+     "the index audit_events_conversation does not hold what its table holds"},
+  };
+  const char *path = scratch("lacks.db");
+  size_t i;
+  for (i = 0; i < COUNT(cases); i++) {
+    custmem_report report;
+    custmem *store;
+    sqlite3 *db;
+    REQUIRE(make_store(path));
+    store = test_store(path);
+    REQUIRE(store != NULL);
+    CHECK_INT(link_to(store, "bob", "c2b", ids.bea), CUSTMEM_OK);
+    CHECK_INT(link_to(store, "ada", "c3", ids.anna), CUSTMEM_OK);
+    CHECK_INT(custmem_audit_verify(store, "ada", NULL, &report), CUSTMEM_OK);
+    CHECK_INT(custmem_close(store), CUSTMEM_OK);
+    db = test_plain(path);
+    CHECK_INT(test_imposter(db, cases[i].index, cases[i].columns), SQLITE_OK);
+    CHECK_INT(test_sql(db, cases[i].lacks), SQLITE_OK);
+    CHECK_INT(sqlite3_changes(db), 1);
+    sqlite3_close(db);
+    store = test_store(path);
+    REQUIRE(store != NULL);
+    CHECK_INT(custmem_audit_verify(store, "ada", NULL, &report), CUSTMEM_BROKEN);
+    CHECK_INT(report.fault, CUSTMEM_FAULT_DATABASE);
+    CHECK_TEXT(report.instructor_id, "ada");
+    CHECK_INT(report.seq, 0);
+    CHECK_TEXT(report.subject, "");
+    CHECK_TEXT(report.detail, cases[i].detail);
+    CHECK_INT(custmem_close(store), CUSTMEM_OK);
+  }
 }
 
 /* ---- Where the operating system fails ---------------------------------------------------- */
@@ -3317,6 +3363,7 @@ int main(int argc, char **argv) {
     "D-7; D-8; CM-1 §4.1; CM-2.3 §4.2; CM-2.3 §9; CM-2.5"
   );
   RUN(the_check_finds_a_damaged_index, "D-8");
+  RUN(verify_finds_an_index_that_lacks_a_row, "CM-2.5; D-7; D-8");
   RUN(the_check_finds_a_customer_that_no_call_makes, "D-8; CM-1 §2.1");
   RUN(what_the_system_says_of_a_new_file_is_told_apart, "D-8");
   RUN(a_link_that_is_put_in_between_is_not_followed, "D-8");

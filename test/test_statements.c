@@ -376,6 +376,34 @@ TEST(a_call_that_reads_more_than_once_reads_at_one_moment) {
   vfs_shim_remove();
 }
 
+/* SQLite's check tells of a page that it cannot read as it does of damage. */
+TEST(a_check_that_cannot_read_says_so_and_finds_no_damage) {
+  char ids[CUSTOMERS][CUSTMEM_UUID_SIZE + 1];
+  int failed = 0, fired = 1;
+  custmem *store;
+  int64_t n;
+  REQUIRE(vfs_shim_install() == SQLITE_OK);
+  store = open_caught(test_path("unread.db"), ids);
+  REQUIRE(store != NULL);
+  for (n = 1; fired; n++) {
+    vfs_shim_fault fault = {VFS_SHIM_BIT(VFS_SHIM_READ), VFS_SHIM_ALL,     n, 1,
+                            SQLITE_IOERR_READ,           VFS_SHIM_NOT_DONE};
+    custmem_report report;
+    int rc;
+    CHECK_INT(sqlite3_db_release_memory(caught), SQLITE_OK);
+    vfs_shim_fail(&fault);
+    rc = custmem_check(store, &report);
+    fired = vfs_shim_fired() > 0;
+    vfs_shim_fail(NULL);
+    CHECK_INT(rc, fired ? CUSTMEM_IO : CUSTMEM_OK);
+    CHECK_INT(report.fault, CUSTMEM_FAULT_NONE);
+    failed += fired;
+  }
+  CHECK(failed > 3);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+  vfs_shim_remove();
+}
+
 static int writes_seen, writes_outside;
 
 static void see_write(int op, int kind, void *ctx) {
@@ -405,13 +433,21 @@ TEST(a_backup_writes_while_the_store_is_held_at_one_moment) {
 TEST(a_transaction_that_cannot_begin_is_not_left_open) {
   static const vfs_shim_fault fault = {
     VFS_SHIM_BIT(VFS_SHIM_SHM_LOCK), VFS_SHIM_ALL, 1, 1, SQLITE_IOERR_SHMLOCK, 0};
+  static const custmem_query queries[] = {
+    {"c0", "whatsapp", "393330000002", -1}, {"c1", "whatsapp", "393330000002", -1}};
   char ids[CUSTOMERS][CUSTMEM_UUID_SIZE + 1];
+  custmem_resolution resolutions[2];
   custmem_actor ada = test_human("ada");
   custmem *store;
   int how;
   REQUIRE(vfs_shim_install() == SQLITE_OK);
   store = open_caught(test_path("begin.db"), ids);
   REQUIRE(store != NULL);
+  vfs_shim_fail(&fault);
+  CHECK_INT(custmem_resolve_many(store, "ada", queries, 2, resolutions), CUSTMEM_IO);
+  vfs_shim_fail(NULL);
+  CHECK_INT(resolutions[0].why, CUSTMEM_WHY_LOOKUP_FAILED);
+  CHECK_INT(resolutions[1].why, CUSTMEM_WHY_LOOKUP_FAILED);
   for (how = GET; how < READINGS; how++) {
     vfs_shim_fail(&fault);
     CHECK_INT(read_by(store, (enum reading)how, ids), CUSTMEM_IO);
@@ -472,6 +508,7 @@ int main(int argc, char **argv) {
   RUN(no_statement_keeps_what_the_caller_passed, "D-8");
   RUN(the_connection_can_do_nothing_that_no_statement_does, "CM-1 §2.3, §2.4; CM-2.5; D-8");
   RUN(a_call_that_reads_more_than_once_reads_at_one_moment, "D-8");
+  RUN(a_check_that_cannot_read_says_so_and_finds_no_damage, "D-8");
   RUN(a_backup_writes_while_the_store_is_held_at_one_moment, "D-8");
   RUN(a_transaction_that_cannot_begin_is_not_left_open, "D-8");
   RUN(a_writer_does_not_keep_its_own_wal_from_being_checkpointed, "D-8");

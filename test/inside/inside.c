@@ -575,6 +575,49 @@ static void a_fault_in_a_chain_names_what_it_is_of(void) {
   check_event(3, "char(1)", 7, CUSTMEM_FAULT_FIELD, "", "an audit event cannot be read");
 }
 
+/* What no write makes, though its hash is right; and ids of one character, which are as good as any. */
+static void what_no_write_makes_is_no_sound_event(void) {
+  event_fields made = {
+    text_of("i"),
+    1,
+    text_of("conversation.customer_relinked"),
+    text_of("c"),
+    text_of("p"),
+    text_of("n"),
+    text_of("human"),
+    text_of("a"),
+    text_of("r"),
+    NO_TEXT,
+    5};
+  unsigned char stored[HASH_BYTES] = {0};
+  chain walked = {text_of("i"), "i", 1, {0}, {{0, 0}, 0}};
+  const char *detail = NULL;
+  CHECK(is_sound(&made));
+  made.next = NO_TEXT;
+  CHECK(!is_sound(&made));
+  made.name = text_of("conversation.customer_unlinked");
+  CHECK(is_sound(&made));
+  made.next = text_of("n"), made.previous = NO_TEXT;
+  CHECK(!is_sound(&made));
+  made.name = text_of("conversation.customer_linked");
+  CHECK(is_sound(&made));
+  made.actor_id = NO_TEXT;
+  CHECK(!is_sound(&made));
+  made.actor_type = text_of("system");
+  CHECK(is_sound(&made));
+  made.created_at_ms = CLOCK_LIMIT - 1;
+  CHECK(is_sound(&made));
+  made.created_at_ms = 0;
+  CHECK(is_sound(&made));
+  made.created_at_ms = CLOCK_LIMIT;
+  CHECK(!is_sound(&made));
+  made.created_at_ms = -1;
+  CHECK(!is_sound(&made));
+  hash_of_event(&made, stored);
+  CHECK(judge_event(&walked, &made, stored, &detail) == CUSTMEM_FAULT_FIELD);
+  CHECK(detail != NULL && strcmp(detail, "an audit event says what no write makes") == 0);
+}
+
 static void an_event_that_there_is_no_memory_for_is_no_fault(void) {
   sqlite3_stmt *stmt = select_row("SELECT NULL, 1, '', '', '', '', '', '', '', '', '', ''");
   chain walked = {text_of("instructor"), "instructor", 0, {0}, {{0, 0}, 0}};
@@ -735,6 +778,7 @@ int main(void) {
   the_first_row_that_failed_says_why();
   a_channels_rule_is_kept_for_the_next_one_of_its_name();
   a_fault_in_a_chain_names_what_it_is_of();
+  what_no_write_makes_is_no_sound_event();
   an_event_that_there_is_no_memory_for_is_no_fault();
   damage_leaves_no_page_cached();
   a_call_that_ends_well_leaves_no_message();

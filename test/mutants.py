@@ -674,10 +674,9 @@ class Campaign:
         self.seen_inside = self.find_seen_inside()
 
     def find_seen_inside(self):
-        """The functions, but for the public ones, that the program which includes custmem.c calls, and what they
-        call."""
+        """The functions that the program which includes custmem.c calls, and what they call."""
         with open(INSIDE, encoding='utf-8') as file:
-            named = {token.text for token in tokens_of(file.read()) if not token.text.startswith('custmem_')}
+            named = {token.text for token in tokens_of(file.read())}
         functions = set(self.source.function_of)
         return functions & (named | {token.text for token, function in
                                      zip(self.source.tokens, self.source.function_of) if function in named})

@@ -297,6 +297,23 @@ TEST(no_statement_keeps_what_the_caller_passed) {
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
 }
 
+TEST(a_readers_connection_cannot_write) {
+  const char *path = test_path("reader.db");
+  int read_only;
+  for (read_only = 0; read_only < 2; read_only++) {
+    custmem_options options;
+    custmem *store = NULL;
+    test_options(&options);
+    options.read_only = read_only;
+    sqlite3_auto_extension((void (*)(void))catch_connection);
+    CHECK_INT(custmem_open(path, &options, &store), CUSTMEM_OK);
+    sqlite3_cancel_auto_extension((void (*)(void))catch_connection);
+    REQUIRE(store != NULL);
+    CHECK_INT(sqlite3_db_readonly(caught, "main"), read_only);
+    CHECK_INT(custmem_close(store), CUSTMEM_OK);
+  }
+}
+
 /* ---- Transactions ------------------------------------------------------------------------- */
 
 enum { CONVERSATIONS = 60, CUSTOMERS = 3 };
@@ -507,6 +524,7 @@ int main(int argc, char **argv) {
   RUN(the_connection_has_every_setting_that_is_to_guard_it, "D-8");
   RUN(no_statement_keeps_what_the_caller_passed, "D-8");
   RUN(the_connection_can_do_nothing_that_no_statement_does, "CM-1 §2.3, §2.4; CM-2.5; D-8");
+  RUN(a_readers_connection_cannot_write, "D-8");
   RUN(a_call_that_reads_more_than_once_reads_at_one_moment, "D-8");
   RUN(a_check_that_cannot_read_says_so_and_finds_no_damage, "D-8");
   RUN(a_backup_writes_while_the_store_is_held_at_one_moment, "D-8");

@@ -482,6 +482,65 @@ TEST(a_transaction_that_cannot_begin_is_not_left_open) {
   vfs_shim_remove();
 }
 
+static int steps_left;
+
+/* As custmem_interrupt does it: SQLite looks for it where it looks for one. */
+static int interrupt_in_time(void *ctx) {
+  (void)ctx;
+  if (steps_left-- == 0) sqlite3_interrupt(caught);
+  return 0;
+}
+
+/* An interrupt comes at each of a write's steps, the first and the last among them: the write is made, or it is
+** not, as the call says. */
+TEST(a_write_that_is_interrupted_at_any_step_is_made_or_not_as_it_says) {
+  char ids[CUSTOMERS][CUSTMEM_UUID_SIZE + 1];
+  custmem_actor ada = test_human("ada");
+  custmem_head head;
+  int64_t events = 1;
+  int steps, interrupted = 0;
+  custmem *store = open_caught(test_path("stopped.db"), ids);
+  REQUIRE(store != NULL);
+  for (steps = 0, steps_left = -1; steps_left < 0; steps++) {
+    int rc;
+    steps_left = steps;
+    sqlite3_progress_handler(caught, 1, interrupt_in_time, NULL);
+    rc = custmem_relink(
+      store, &ada, "c0", ids[events % 2 == 0], ids[events % 2], "because", -1, NULL, 0, NULL
+    );
+    sqlite3_progress_handler(caught, 0, NULL, NULL);
+    CHECK(rc == CUSTMEM_OK || rc == CUSTMEM_INTERRUPTED);
+    CHECK(sqlite3_get_autocommit(caught));
+    events += rc == CUSTMEM_OK;
+    interrupted += rc == CUSTMEM_INTERRUPTED;
+    CHECK_INT(custmem_audit_head(store, "ada", &head), CUSTMEM_OK);
+    CHECK_INT(head.count, events);
+  }
+  CHECK(interrupted > 100 && events > 1);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
+/* The WAL's index is made while the store is opened: a disk that is full later stops no read. */
+TEST(an_open_store_has_all_that_reading_takes) {
+  custmem_resolution resolution;
+  custmem *store;
+  int i;
+  REQUIRE(vfs_shim_install() == SQLITE_OK);
+  for (i = 0; i < 2; i++) { /* a new one, and one that was there */
+    store = test_store(test_path("ready.db"));
+    REQUIRE(store != NULL);
+    vfs_shim_reset();
+    CHECK_INT(
+      custmem_resolve(store, "ada", "c1", "whatsapp", "393330000001", -1, &resolution),
+      CUSTMEM_OK
+    );
+    CHECK_INT(vfs_shim_calls(VFS_SHIM_SHM_MAP), 0);
+    CHECK_INT(vfs_shim_changes(), 0);
+    CHECK_INT(custmem_close(store), CUSTMEM_OK);
+  }
+  vfs_shim_remove();
+}
+
 /* SQLite checkpoints when a commit finds 1,000 pages in the WAL, unless the writer holds a reader's lock. */
 TEST(a_writer_does_not_keep_its_own_wal_from_being_checkpointed) {
   enum { PAGE = 4096, PAGES = 1000, WRITES = 1000 };
@@ -529,6 +588,8 @@ int main(int argc, char **argv) {
   RUN(a_check_that_cannot_read_says_so_and_finds_no_damage, "D-8");
   RUN(a_backup_writes_while_the_store_is_held_at_one_moment, "D-8");
   RUN(a_transaction_that_cannot_begin_is_not_left_open, "D-8");
+  RUN(a_write_that_is_interrupted_at_any_step_is_made_or_not_as_it_says, "CM-2.3 §7; D-8");
+  RUN(an_open_store_has_all_that_reading_takes, "D-8");
   RUN(a_writer_does_not_keep_its_own_wal_from_being_checkpointed, "D-8");
   return test_report();
 }

@@ -743,6 +743,16 @@ static void an_image_that_there_is_no_memory_for_is_made_later(void) {
   CHECK(guard(store) == CUSTMEM_OK);
 }
 
+/* A write's statement is had in a write only; a transaction that cannot be held is not left open. */
+static void a_transaction_that_cannot_be_held_is_ended(void) {
+  CHECK(begin(store, BEGIN_WRITE, INSERT_LINK) == CUSTMEM_INTERNAL);
+  CHECK(sqlite3_get_autocommit(store->db));
+  CHECK(begin(store, BEGIN_READ, HOLD_READ) == CUSTMEM_OK);
+  CHECK(!sqlite3_get_autocommit(store->db));
+  end_read(store);
+  CHECK(sqlite3_get_autocommit(store->db));
+}
+
 static void sql_that_fails_is_said_to_fail(void) {
   CHECK(run(store, "SELECT 1") == CUSTMEM_OK);
   CHECK(run(store, "SELECT nothing") == CUSTMEM_SCHEMA);
@@ -771,6 +781,7 @@ int main(void) {
   an_older_library_is_refused();
   files_are_looked_for_and_made_by_one_thread_at_a_time();
   an_image_that_there_is_no_memory_for_is_made_later();
+  a_transaction_that_cannot_be_held_is_ended();
   sql_that_fails_is_said_to_fail();
   custmem_close(store);
   return failures != 0;

@@ -14,7 +14,7 @@ A mutant is custmem.c with one of these changed:
     logical      && to ||, || to &&, a ! removed, a condition without an operator negated
     arithmetic   + - * / % << >> & | ^ ~ ++ -- and their assignments
     constant     a number one more and one less, a character the next one, a named constant another
-                 (of an array's size only the smaller one: more room changes nothing)
+    array        an array's size one less: more room changes nothing
     return       the value of a return replaced by 0
     statement    an expression statement, return, break or continue removed
 
@@ -24,7 +24,8 @@ way through it that few others take, or are fast; only those which reach the lin
 shown. Before them the program of test/inside is compiled with the mutants of the functions that it looks at. The first
 failure ends it. So do a crash, more CPU time than four times what the test takes, and no end at all. A mutant that
 the fast tests leave alive is compiled once more, with optimisation: if it then is the same object code as
-the original, it is the same program, counted as equivalent.
+the original, it is the same program, counted as equivalent. A smaller array is compiled with AddressSanitizer, over an
+SQLite that is, too: its report ends the test.
 
 What is left alive is compared with test/mutants.txt, which has the reason of each; where that begins with "The same
 program:" the mutant counts as equivalent, too. Exit status 0: at least
@@ -53,6 +54,8 @@ TARGET_PERCENT = 95
 SAME = 'The same program: '
 CFLAGS = ['-std=c11', '-fPIC', '-O0', '-Wno-everything', '-fstack-protector-all', '-ftrivial-auto-var-init=pattern',
           '-fsanitize=bounds', '-fsanitize-trap=bounds']
+SANITIZED = ('-O1', '-fPIC', '-w', '-fsanitize=address', '-fno-omit-frame-pointer')
+REPORTED = 99
 STILLBORN = ['-Werror=return-type', '-Werror=int-conversion', '-Werror=incompatible-pointer-types']
 FAST_SECONDS = 1.0
 ALONE = 12
@@ -247,7 +250,7 @@ class Mutator:
         for kind, table in (('relational', RELATIONAL), ('logical', LOGICAL), ('arithmetic', ARITHMETIC)):
             if spaced and token.text in table:
                 for new in table[token.text]:
-                    self.add(kind, i, new)
+                    self.add('array' if self.is_array_size(i) else kind, i, new)
         if token.text in STEP:
             self.add('arithmetic', i, STEP[token.text])
         if token.text == '!':
@@ -263,7 +266,7 @@ class Mutator:
             suffix = token.text[len(token.text.rstrip('uUlL')):]
             more, less = f'{value + 1}{suffix}', f'{value - 1}{suffix}'
             if self.is_array_size(i):
-                self.add('constant', i, less)
+                self.add('array', i, less)
             elif value == 0:
                 self.add('constant', i, more)
             elif value == 1 and before in ('return', '='):
@@ -282,7 +285,7 @@ class Mutator:
             if before == '[' and tokens[i + 1].text == ']':
                 return
             if self.is_array_size(i):
-                self.add('constant', i, f'({token.text} - 1)')
+                self.add('array', i, f'({token.text} - 1)')
             else:
                 self.add('constant', i, f'({token.text} + 1)')
 
@@ -448,7 +451,7 @@ class Build:
         sqlite = self.path('libsqlite.so')
         if self.is_old(sqlite, 'sqlite3.c'):
             made = self.object('sqlite3.c', *flags, cflags=('-O2', '-fPIC', '-w'))
-            call(['gcc', '-shared', made, '-lpthread', '-lm', '-o', sqlite])
+            call(['gcc', '-shared', '-Wl,-soname,libsqlite.so', made, '-lpthread', '-lm', '-o', sqlite])
         custmem = os.path.join(self.library, 'libcustmem.so')
         self.compile_library('custmem.c', custmem)
         with open(self.path('sandbox.c'), 'w', encoding='utf-8') as file:
@@ -456,6 +459,7 @@ class Build:
         sandbox = self.object(self.path('sandbox.c'), name='sandbox')
         all_c = sorted(f for f in os.listdir(os.path.join(ROOT, 'test')) if f.endswith('.c'))
         common = [self.object(f'test/{f}') for f in all_c if not f.startswith('test_')]
+        self.make_sanitized(flags)
         libraries = [f'-L{self.library}', '-lcustmem', sqlite, '-lpthread', '-lm', f'-Wl,-rpath-link,{self.library}',
                      f'-Wl,-rpath,{self.directory}']
         programs = []
@@ -467,6 +471,17 @@ class Build:
                 programs.append(program)
         call(['gcc', self.object('shell.c'), sandbox, *libraries, '-o', self.path('custmem')])
         return programs
+
+    def make_sanitized(self, flags):
+        """SQLite with AddressSanitizer, which is loaded into programs that do not have it."""
+        self.sanitized = self.path('sanitized')
+        os.makedirs(self.sanitized, exist_ok=True)
+        sqlite = os.path.join(self.sanitized, 'libsqlite.so')
+        if self.is_old(sqlite, 'sqlite3.c'):
+            made = self.object('sqlite3.c', *flags, name='sqlite3_sanitized', cflags=SANITIZED)
+            call(['ld', '-shared', '-soname', 'libsqlite.so', made, '-o', sqlite])
+        self.sanitizer = {'LD_PRELOAD': call(['gcc', '-print-file-name=libasan.so']).strip(),
+                          'ASAN_OPTIONS': f'detect_leaks=0:exitcode={REPORTED}'}
 
     def fuzz_objects(self):
         folder = os.path.join(ROOT, 'test', 'fuzz')
@@ -485,6 +500,10 @@ class Build:
             return done.stdout or 'error'
         call(['ld', '-shared', target[:-3] + '.o', '-o', target])
         return ''
+
+    def compile_sanitized(self, source, target):
+        call(['gcc', '-std=c11', *SANITIZED, '-I.', '-c', source, '-o', target[:-3] + '.o'])
+        call(['ld', '-shared', target[:-3] + '.o', '-o', target])
 
     def compile_inside(self, folder):
         """The program that includes custmem.c, here the one in the folder, to look at its own functions."""
@@ -547,7 +566,8 @@ class Runner:
         environment = dict(os.environ, LD_LIBRARY_PATH=library, MUTANT_DIRECTORY=scratch, TMPDIR=scratch,
                            CUSTMEM_SHELL=self.build.path('custmem'), **(extra or {}))
 
-        limits = (f'ulimit -c 0; ulimit -t {int(cpu_seconds) + 1}; ulimit -v {MEMORY_BYTES >> 10}; '
+        memory = '' if 'LD_PRELOAD' in environment else f'ulimit -v {MEMORY_BYTES >> 10}; '
+        limits = (f'ulimit -c 0; ulimit -t {int(cpu_seconds) + 1}; {memory}'
                   f'ulimit -f {FILE_BYTES >> 9}; exec "$@"')
         begun = time.monotonic()
         child = subprocess.Popen(['sh', '-c', limits, 'sh', self.build.path(program), *names], cwd=ROOT,
@@ -757,6 +777,8 @@ class Campaign:
             file.write(text[:mutant.at] + mutant.new + text[mutant.end:])
         if self.build.compile_library(changed, library):
             return 'stillborn', ''
+        if mutant.kind == 'array':
+            return self.judge_array(mutant, changed, library, folder)
         if mutant.function in self.seen_inside:
             outcome = self.runner.run(self.build.compile_inside(folder), [], folder, 2)
             if not outcome.passed:
@@ -780,6 +802,24 @@ class Campaign:
         if not is_new and self.build.optimised(changed, folder) == self.original:
             return 'equivalent', ''
         return 'listed' if self.has_reason(mutant) else 'alive', ''
+
+    def judge_array(self, mutant, changed, library, folder):
+        """An array that is too small is seen when AddressSanitizer reports it, and not when a test fails otherwise."""
+        if self.build.optimised(changed, folder) == self.original:
+            return 'equivalent', ''
+        self.build.compile_sanitized(changed, library)
+        spent = 0.0
+        for program, names in self.groups(self.order(mutant)):
+            if spent > self.spend:
+                return 'undecided', ''
+            seconds = sum(self.suite.seconds[(program, name)] for name in names)
+            outcome = self.runner.run(program, names, f'{folder}:{self.build.sanitized}', 10 + 10 * seconds,
+                                      self.build.sanitizer)
+            spent += outcome.seconds
+            if outcome.why == f'ended with {REPORTED}':
+                self.credit(mutant.function, (program, names[0]))
+                return 'killed', f'{program} {names[0]}'
+        return 'alive', ''
 
     def has_reason(self, mutant):
         """Whether the list has a reason for every mutant of the function: then only the fast tests are tried."""

@@ -1015,6 +1015,49 @@ TEST(a_link_to_what_cannot_be_an_id_is_damage) {
   }
 }
 
+/* What a fault is said of is said whole, up to the greatest size of a name. */
+TEST(names_at_their_limit_are_reported_whole) {
+#define X62 "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+  static const char instructor[] = "i" X62 "i", first[] = "a" X62 "a", second[] = "z" X62 "z";
+  static const struct {
+    const char *sql;
+    int fault, seq;
+    const char *subject;
+  } cases[] = {
+    {"UPDATE audit_events SET reason = 'forged' WHERE seq = 2", CUSTMEM_FAULT_HASH, 2, second},
+    {"UPDATE conversation_links SET updated_at = 1 WHERE audit_seq = 1", CUSTMEM_FAULT_LINK, 1,
+     first},
+    {"UPDATE conversation_links SET updated_at = 1 WHERE audit_seq = 2", CUSTMEM_FAULT_LINK, 2,
+     second},
+    {"INSERT INTO conversation_links SELECT 'm" X62 "m', instructor_id, NULL, 1, 1"
+     " FROM conversation_links WHERE audit_seq = 1",
+     CUSTMEM_FAULT_LINK, 0, "m" X62 "m"},
+    {"UPDATE customers SET id = '0' || substr(id, 1, 35)", CUSTMEM_FAULT_LINK, 0, first},
+  };
+  custmem_actor human = test_human(instructor);
+  custmem_report report;
+  int i;
+  human.actor_id = "h";
+  for (i = 0; i < COUNT_OF(cases); i++) {
+    const char *path = test_path("names.db"), *customer;
+    custmem *store;
+    test_store_remove(path);
+    store = test_store(path);
+    REQUIRE(store != NULL);
+    customer = test_customer(store, instructor, "393331234567");
+    CHECK_INT(custmem_link(store, &human, first, customer, "r", 1, NULL, 0, NULL), CUSTMEM_OK);
+    CHECK_INT(custmem_link(store, &human, second, customer, "r", 1, NULL, 0, NULL), CUSTMEM_OK);
+    CHECK_INT(custmem_check(store, &report), CUSTMEM_OK);
+    CHECK_INT(custmem_close(store), CUSTMEM_OK);
+    CHECK(intrude(path, cases[i].sql) > 0);
+    CHECK_INT(check_file(path, &report), CUSTMEM_BROKEN);
+    CHECK_INT(report.fault, cases[i].fault);
+    CHECK_TEXT(report.instructor_id, instructor);
+    CHECK_INT(report.seq, cases[i].seq);
+    CHECK_TEXT(report.subject, cases[i].subject);
+  }
+}
+
 /* The frozen chain in a store of its own. */
 static void make_frozen(char path[PATH_SIZE], const char *name, struct heads *heads) {
   custmem *store;
@@ -1366,6 +1409,7 @@ int main(int argc, char **argv) {
   RUN(every_altered_field_of_every_event_is_found, "CM-2.5; CM-2.3 §8; T5; D-7");
   RUN(a_deleted_swapped_added_or_transplanted_event_is_found, "CM-2.5; CM-2.3 §8; T5; D-7");
   RUN(a_link_that_the_events_do_not_say_is_found, "CM-2.5; CM-2.3 §9; D-7");
+  RUN(names_at_their_limit_are_reported_whole, "CM-2.5; D-7");
   RUN(a_link_to_what_cannot_be_an_id_is_damage, "CM-2.5; D-7");
   RUN(an_event_that_no_write_makes_is_found_though_its_hash_is_right, "CM-2.5; D-7");
   RUN(a_hash_of_another_size_is_damage_to_every_reader, "CM-2.5");

@@ -1299,6 +1299,30 @@ TEST(the_customers_of_a_page_are_read_in_one_call) {
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
 }
 
+/* An address of the greatest size: 64 bytes before the sign, 95 behind it. */
+TEST(a_key_at_its_limit_is_kept_whole) {
+  char address[CUSTMEM_IDENTIFIER_MAX + 1];
+  custmem_actor ada = test_human("ada");
+  custmem_customer made, found;
+  custmem_report report;
+  custmem *store = test_store(NULL);
+  REQUIRE(store != NULL);
+  memset(address, 'a', CUSTMEM_IDENTIFIER_MAX);
+  address[CUSTMEM_IDENTIFIER_MAX] = '\0';
+  address[64] = '@';
+  address[64 + 50] = '.';
+  CHECK_INT(custmem_normalize("email", address, -1, NULL), CUSTMEM_ACCEPTED);
+  CHECK_INT(
+    custmem_customer_create(store, &ada, "email", address, -1, NULL, 0, &made, NULL), CUSTMEM_OK
+  );
+  CHECK_TEXT(made.normalized_identifier, address);
+  CHECK_INT(custmem_customer_find(store, "ada", "email", address, -1, &found), CUSTMEM_OK);
+  CHECK_TEXT(found.id, made.id);
+  CHECK_INT(custmem_check(store, &report), CUSTMEM_OK);
+  CHECK_INT(report.customers, 1);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
 int main(int argc, char **argv) {
   test_init(argc, argv);
   run_creating();
@@ -1307,5 +1331,6 @@ int main(int argc, char **argv) {
   run_scope();
   run_outputs_and_lists();
   RUN(the_customers_of_a_page_are_read_in_one_call, "CM-1 §4.1, §5.3; D-8");
+  RUN(a_key_at_its_limit_is_kept_whole, "CM-1 §2.1; D-1");
   return test_report();
 }

@@ -283,7 +283,7 @@ static int resolve_in_steps(custmem *store, int32_t count, int steps) {
     {"talk-3", "whatsapp", NUMBER, ENDS},
     {"talk-4", "whatsapp", "393339999999", ENDS},
     {"talk-5", "whatsapp", NUMBER, ENDS}};
-  static const int whys[] = {
+  static const int wanted[] = {
     CUSTMEM_WHY_MANY_MATCHES, CUSTMEM_WHY_EXPLICIT_LINK, CUSTMEM_WHY_MANY_MATCHES,
     CUSTMEM_WHY_NO_MATCH, CUSTMEM_WHY_MANY_MATCHES};
   custmem_resolution got[COUNT_OF(queries)];
@@ -295,7 +295,7 @@ static int resolve_in_steps(custmem *store, int32_t count, int steps) {
   sqlite3_progress_handler(caught, 0, NULL, NULL);
   for (i = 0; i < count; i++) {
     failed = failed || got[i].why == CUSTMEM_WHY_LOOKUP_FAILED;
-    CHECK_INT(got[i].why, failed ? CUSTMEM_WHY_LOOKUP_FAILED : whys[i]);
+    CHECK_INT(got[i].why, failed ? CUSTMEM_WHY_LOOKUP_FAILED : wanted[i]);
     CHECK((got[i].customer_id[0] != '\0') == (got[i].why == CUSTMEM_WHY_EXPLICIT_LINK));
   }
   CHECK_INT(rc, failed ? CUSTMEM_INTERRUPTED : CUSTMEM_OK);
@@ -808,6 +808,67 @@ TEST(a_read_that_fails_is_unlinked_with_its_code_and_the_store_lives_on) {
   }
   cold_close(&cold);
   CHECK_INT(vfs_shim_open_files(), 0);
+  vfs_shim_remove();
+}
+
+/* The page of the first, the middle and the last of many customers, whose rows are far apart. Before any row is
+** read, its transaction reads two pages to begin. */
+enum { MANY = 300, FAR = 3, BEGINNING = 2 };
+
+static void resolve_far(custmem *store, custmem_resolution got[FAR], int *rc) {
+  static const custmem_query queries[FAR] = {
+    {"far-0", NULL, NULL, 0}, {"far-1", NULL, NULL, 0}, {"far-2", NULL, NULL, 0}};
+  spoil(got, FAR);
+  *rc = custmem_resolve_many(store, A, queries, FAR, got);
+}
+
+/* A read that finds damage costs one conversation its answer, whichever it is; any other failure, and those
+** behind it, too. */
+TEST(damage_in_one_place_leaves_the_rest_of_a_page_resolved) {
+  static const int codes[] = {SQLITE_CORRUPT, SQLITE_IOERR_READ};
+  char customers[FAR][CUSTMEM_UUID_SIZE + 1], phone[16], conversation[8];
+  custmem_resolution got[FAR];
+  cold_store cold;
+  size_t i;
+  int k, rc;
+  CHECK_INT(vfs_shim_install(), SQLITE_OK);
+  vfs_shim_hurry(1);
+  REQUIRE(cold_open(&cold, test_path("far.db")));
+  for (k = 0; k < MANY; k++) {
+    const char *customer;
+    snprintf(phone, sizeof phone, "39333%07d", k);
+    customer = test_customer(cold.store, A, phone);
+    if (k % (MANY / 2 - 1) == 0) strcpy(customers[k / (MANY / 2 - 1)], customer);
+  }
+  for (k = 0; k < FAR; k++) {
+    snprintf(conversation, sizeof conversation, "far-%d", k);
+    link_to(cold.store, A, conversation, customers[k]);
+  }
+  for (i = 0; i < COUNT_OF(codes); i++) {
+    int64_t failed[FAR] = {0}, n;
+    for (n = 1;; n++) {
+      vfs_shim_fault fault = {
+        VFS_SHIM_BIT(VFS_SHIM_READ), VFS_SHIM_ALL, n, 0, codes[i], VFS_SHIM_NOT_DONE};
+      int first = FAR;
+      cool(&cold);
+      vfs_shim_fail(&fault);
+      resolve_far(cold.store, got, &rc);
+      vfs_shim_fail(NULL);
+      if (vfs_shim_fired() == 0) break;
+      if (n <= BEGINNING) continue;
+      CHECK_INT(rc, codes[i] == SQLITE_CORRUPT ? CUSTMEM_CORRUPT : CUSTMEM_IO);
+      for (k = FAR - 1; k >= 0; k--)
+        if (got[k].why == CUSTMEM_WHY_LOOKUP_FAILED) first = k;
+      for (k = 0; k < FAR; k++) {
+        int is_lost = k == first || (k > first && codes[i] != SQLITE_CORRUPT);
+        CHECK_TEXT(got[k].customer_id, is_lost ? "" : customers[k]);
+      }
+      if (first < FAR) failed[first]++;
+    }
+    for (k = 0; k < FAR; k++)
+      CHECK(failed[k] > 0);
+  }
+  cold_close(&cold);
   vfs_shim_remove();
 }
 
@@ -1714,6 +1775,10 @@ static void run_failures(void) {
   RUN(
     wherever_the_file_system_fails_the_answer_is_right_or_unlinked,
     "CM-2.1 §5 database or lookup error, core rule, §6 no writes; D-4"
+  );
+  RUN(
+    damage_in_one_place_leaves_the_rest_of_a_page_resolved,
+    "CM-2.1 §5 database or lookup error; D-4"
   );
   RUN(an_interrupted_resolution_is_right_or_unlinked, "CM-2.1 §5; D-4");
 }

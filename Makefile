@@ -123,7 +123,7 @@ $(TESTS): %: $(PROGRAM) $(BUILD)/%
 
 ## make coverage     every line and branch of custmem.c is taken by the tests, or listed with a reason (gcov)
 ## make mcdc         each condition of custmem.c decides by itself: how many the tests show (clang-19)
-## make test-mutants small changes to custmem.c that no test notices: hours (Python 3, clang)
+## make test-mutants small changes to custmem.c that no test notices: an hour (Python 3, clang)
 .PHONY: coverage mcdc test-mutants
 coverage:
 	sh test/coverage.sh

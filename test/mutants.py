@@ -165,12 +165,10 @@ class Source:
                     end += 1
                 if end < count and self.tokens[end].text == '{':
                     end = self.partner[end]
-                    after = self.tokens[end + 1].text if end + 1 < count else ''
                     is_body = self.tokens[self.partner[end] - 1].text == ')'
                     while not is_body and self.tokens[end].text != ';':
                         end = self.partner[end] if self.tokens[end].text in '([{' else end
                         end += 1
-                    del after
                 name = self.name_of(i, end)
             for k in range(i, min(end + 1, count)):
                 where[k] = name
@@ -656,6 +654,10 @@ class Suite:
                 else:
                     print(f'not used, since it fails without a mutant: {test[0]} {test[1]} ({outcome.why})')
 
+    def passes(self, test):
+        """Whether a test passes without a mutant."""
+        return self.runner.run(test[0], [test[1]], self.build.library, 1 + 4 * self.seconds[test]).passed
+
     def look_at(self, test, covered):
         """The time from a run of the original, and the lines from a run of the library that counts."""
         outcome = self.runner.run(test[0], [test[1]], self.build.library, 300)
@@ -854,7 +856,7 @@ class Campaign:
             self.last_look[test] = time.monotonic()
         if test in self.unsound or not is_due:
             return test not in self.unsound
-        if not self.runner.run(test[0], [test[1]], self.build.library, 1 + 4 * self.suite.seconds[test]).passed:
+        if not self.suite.passes(test):
             self.unsound.add(test)
             print('not used any more, since it fails without a mutant, too:', *test, flush=True)
         return test not in self.unsound
@@ -1001,11 +1003,10 @@ def choose(mutants, source, options, build):
     return chosen
 
 
-def disowned(results, suite, runner, build):
+def disowned(results, suite):
     """The tests that killed, and now fail without a mutant: one has left something behind that it stumbles over."""
-    killers = sorted({tuple(by.split()) for _, verdict, by, _ in results if verdict == 'killed'} & set(suite.seconds))
-    return {killer for killer in killers
-            if not runner.run(killer[0], [killer[1]], build.library, 1 + 4 * suite.seconds[killer]).passed}
+    killers = {tuple(by.split()) for _, verdict, by, _ in results if verdict == 'killed'} & set(suite.seconds)
+    return {killer for killer in killers if not suite.passes(killer)}
 
 
 def report(source, results, reasons, options, build, begun):
@@ -1077,7 +1078,7 @@ def main():
                       flush=True)
             if len(results) % 100 == 0:
                 print(f'{len(results)} of {len(chosen)}, {time.monotonic() - begun:.0f} s', flush=True)
-    for killer in sorted(disowned(results, suite, runner, build)):
+    for killer in sorted(disowned(results, suite)):
         print('fails without a mutant, too, so that what it killed does not count:', *killer)
         results = [(m, 'undecided' if by == ' '.join(killer) else verdict, by, seconds)
                    for m, verdict, by, seconds in results]

@@ -478,6 +478,7 @@ class Build:
         if self.is_old(sqlite, 'sqlite3.c'):
             made = self.object('sqlite3.c', *flags, name='sqlite3_sanitized', cflags=SANITIZED)
             call(['ld', '-shared', '-soname', 'libsqlite.so', made, '-o', sqlite])
+        self.compile_sanitized('custmem.c', os.path.join(self.sanitized, 'libcustmem.so'))
         self.sanitizer = {'LD_PRELOAD': call(['gcc', '-print-file-name=libasan.so']).strip(),
                           'ASAN_OPTIONS': f'detect_leaks=0:exitcode={REPORTED}'}
 
@@ -658,6 +659,10 @@ class Suite:
         """Whether a test passes without a mutant."""
         return self.runner.run(test[0], [test[1]], self.build.library, 1 + 4 * self.seconds[test]).passed
 
+    def passes_sanitized(self, test):
+        return self.runner.run(test[0], [test[1]], self.build.sanitized, 10 + 10 * self.seconds[test],
+                               self.build.sanitizer).passed
+
     def look_at(self, test, covered):
         """The time from a run of the original, and the lines from a run of the library that counts."""
         outcome = self.runner.run(test[0], [test[1]], self.build.library, 300)
@@ -806,7 +811,8 @@ class Campaign:
         return 'listed' if self.has_reason(mutant) else 'alive', ''
 
     def judge_array(self, mutant, changed, library, folder):
-        """An array that is too small is seen when AddressSanitizer reports it, and not when a test fails otherwise."""
+        """AddressSanitizer reports an array that is too small. A test that only fails must pass without the mutant:
+        not every one does under the sanitizer."""
         if self.build.optimised(changed, folder) == self.original:
             return 'equivalent', ''
         self.build.compile_sanitized(changed, library)
@@ -818,9 +824,12 @@ class Campaign:
             outcome = self.runner.run(program, names, f'{folder}:{self.build.sanitized}', 10 + 10 * seconds,
                                       self.build.sanitizer)
             spent += outcome.seconds
-            if outcome.why == f'ended with {REPORTED}':
-                self.credit(mutant.function, (program, names[0]))
-                return 'killed', f'{program} {names[0]}'
+            if outcome.passed:
+                continue
+            killer = self.note(program, names, outcome.why)
+            if outcome.why == f'ended with {REPORTED}' or self.suite.passes_sanitized(killer):
+                self.credit(mutant.function, killer)
+                return 'killed', ' '.join(killer)
         return 'alive', ''
 
     def has_reason(self, mutant):

@@ -2852,6 +2852,7 @@ TEST(a_path_at_its_limit_is_as_good_as_any) {
     CHECK_INT(custmem_backup(store, path), CUSTMEM_FULL);
     vfs_shim_fail(NULL);
     CHECK(!exists(path));
+    CHECK(!exists_beside(path, "-journal"));
     CHECK_INT(custmem_backup(store, path), CUSTMEM_OK);
     CHECK_INT(custmem_close(store), CUSTMEM_OK);
     store = test_store(path);
@@ -2862,6 +2863,9 @@ TEST(a_path_at_its_limit_is_as_good_as_any) {
     store = open_read_only(path);
     CHECK(store != NULL && read_everything(store));
     CHECK_INT(custmem_close(store), CUSTMEM_OK);
+    CHECK(test_file_write(with_suffix(path, "-wal"), "left", 4)
+    ); /* the file alone is not all of the store */
+    refused_read_only(path, CUSTMEM_IO);
     vfs_shim_fail(NULL);
     meddle = NO_MEDDLING;
     remove_store(path);

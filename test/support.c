@@ -303,6 +303,47 @@ custmem *test_store(const char *path) {
   return store;
 }
 
+static sqlite3 *caught;
+
+static int catch_connection(
+  sqlite3 *db,
+  char **message,
+  const struct sqlite3_api_routines *api
+) {
+  (void)message, (void)api;
+  caught = db;
+  return SQLITE_OK;
+}
+
+custmem *test_store_caught(const char *path, const custmem_options *options, sqlite3 **db) {
+  custmem *store = NULL;
+  sqlite3_auto_extension((void (*)(void))catch_connection);
+  if (options == NULL)
+    store = test_store(path);
+  else
+    custmem_open(path, options, &store);
+  sqlite3_cancel_auto_extension((void (*)(void))catch_connection);
+  *db = caught;
+  return store;
+}
+
+static int steps_left;
+
+static int interrupt_in_time(void *db) {
+  if (steps_left-- == 0) sqlite3_interrupt(db);
+  return 0;
+}
+
+void test_interrupt_after(sqlite3 *db, int steps) {
+  steps_left = steps;
+  sqlite3_progress_handler(db, 1, interrupt_in_time, db);
+}
+
+int test_was_interrupted(sqlite3 *db) {
+  sqlite3_progress_handler(db, 0, NULL, NULL);
+  return steps_left < 0;
+}
+
 custmem_actor test_human(const char *instructor_id) {
   static char ids[PATHS][CUSTMEM_ID_MAX + 1];
   static unsigned next;

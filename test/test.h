@@ -82,6 +82,15 @@ void test_options(custmem_options *options);
 /* Opens with test_options; NULL for ":memory:". On failure it prints why, and gives NULL. */
 custmem *test_store(const char *path);
 
+/* Opens with the options, or as test_store does without any, and gives the connection too, which no caller
+** of custmem has. NULL on failure. */
+custmem *test_store_caught(const char *path, const custmem_options *options, sqlite3 **db);
+
+/* Interrupts a connection once it has taken so many steps more, as custmem_interrupt does: SQLite looks for it
+** where it looks for one. Then, whether the steps were so many. */
+void test_interrupt_after(sqlite3 *db, int steps);
+int test_was_interrupted(sqlite3 *db);
+
 /* A human of an instructor, whose actor id is "human-of-<instructor>". */
 custmem_actor test_human(const char *instructor_id);
 

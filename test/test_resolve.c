@@ -255,28 +255,9 @@ TEST(more_than_one_customer_with_the_key_is_no_resolution) {
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
 }
 
-static sqlite3 *caught;
-
-static int catch_connection(
-  sqlite3 *db,
-  char **message,
-  const struct sqlite3_api_routines *api
-) {
-  (void)message, (void)api;
-  caught = db;
-  return SQLITE_OK;
-}
-
-static int steps_left;
-
-static int is_over(void *ctx) {
-  (void)ctx;
-  return steps_left-- == 0;
-}
-
 /* Resolves a page, or its first conversation alone, and stops SQLite after some of its steps. An answer is
 ** the right one or none, and behind one that failed all have. */
-static int resolve_in_steps(custmem *store, int32_t count, int steps) {
+static int resolve_in_steps(custmem *store, sqlite3 *db, int32_t count, int steps) {
   static const custmem_query queries[] = {
     {"talk-2", "whatsapp", NUMBER, ENDS},
     {"talk-1", "whatsapp", NUMBER, ENDS},
@@ -288,36 +269,33 @@ static int resolve_in_steps(custmem *store, int32_t count, int steps) {
     CUSTMEM_WHY_NO_MATCH, CUSTMEM_WHY_MANY_MATCHES};
   custmem_resolution got[COUNT_OF(queries)];
   int32_t i;
-  int failed = 0, rc;
-  steps_left = steps;
-  sqlite3_progress_handler(caught, 1, is_over, NULL);
+  int failed = 0, was_interrupted, rc;
+  test_interrupt_after(db, steps);
   rc = custmem_resolve_many(store, A, queries, count, got);
-  sqlite3_progress_handler(caught, 0, NULL, NULL);
+  was_interrupted = test_was_interrupted(db);
   for (i = 0; i < count; i++) {
     failed = failed || got[i].why == CUSTMEM_WHY_LOOKUP_FAILED;
     CHECK_INT(got[i].why, failed ? CUSTMEM_WHY_LOOKUP_FAILED : wanted[i]);
     CHECK((got[i].customer_id[0] != '\0') == (got[i].why == CUSTMEM_WHY_EXPLICIT_LINK));
   }
   CHECK_INT(rc, failed ? CUSTMEM_INTERRUPTED : CUSTMEM_OK);
-  return failed;
+  return was_interrupted;
 }
 
 /* One match that was seen is no "exactly one" while the search for a second has not ended. */
 TEST(two_matches_are_never_one_wherever_the_search_is_stopped) {
   static const int32_t counts[] = {1, 2, 5};
   const char *path = test_path("matches.db"), *anna;
-  custmem *store;
+  sqlite3 *db;
+  custmem *store = test_store_caught(path, NULL, &db);
   size_t i;
-  sqlite3_auto_extension((void (*)(void))catch_connection);
-  store = test_store(path);
-  sqlite3_cancel_auto_extension((void (*)(void))catch_connection);
   REQUIRE(store != NULL);
   anna = test_customer(store, A, NUMBER);
   link_to(store, A, "talk-1", anna);
   duplicate_customer(path, anna);
   for (i = 0; i < COUNT_OF(counts); i++) {
     int steps = 0;
-    while (resolve_in_steps(store, counts[i], steps))
+    while (resolve_in_steps(store, db, counts[i], steps))
       steps += counts[i] == 1 ? 1 : 3;
     CHECK(steps > 20);
   }

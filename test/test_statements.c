@@ -10,16 +10,6 @@
 
 static sqlite3 *caught;
 
-static int catch_connection(
-  sqlite3 *db,
-  char **message,
-  const struct sqlite3_api_routines *api
-) {
-  (void)message, (void)api;
-  caught = db;
-  return SQLITE_OK;
-}
-
 /* How many objects a connection makes, from when it opens. */
 static int creates;
 
@@ -95,10 +85,7 @@ static void call_everything(custmem *store) {
 }
 
 static custmem *store_with_statements(const char *path) {
-  custmem *store;
-  sqlite3_auto_extension((void (*)(void))catch_connection);
-  store = test_store(path);
-  sqlite3_cancel_auto_extension((void (*)(void))catch_connection);
+  custmem *store = test_store_caught(path, NULL, &caught);
   if (store != NULL) call_everything(store);
   return store;
 }
@@ -302,12 +289,10 @@ TEST(a_readers_connection_cannot_write) {
   int read_only;
   for (read_only = 0; read_only < 2; read_only++) {
     custmem_options options;
-    custmem *store = NULL;
+    custmem *store;
     test_options(&options);
     options.read_only = read_only;
-    sqlite3_auto_extension((void (*)(void))catch_connection);
-    CHECK_INT(custmem_open(path, &options, &store), CUSTMEM_OK);
-    sqlite3_cancel_auto_extension((void (*)(void))catch_connection);
+    store = test_store_caught(path, &options, &caught);
     REQUIRE(store != NULL);
     CHECK_INT(sqlite3_db_readonly(caught, "main"), read_only);
     CHECK_INT(custmem_close(store), CUSTMEM_OK);
@@ -324,11 +309,8 @@ static custmem *open_caught(const char *path, char ids[CUSTOMERS][CUSTMEM_UUID_S
   static const char *const phones[] = {"+393330000001", "+393330000002", "+393330000003"};
   custmem_actor ada = test_human("ada");
   custmem_report report;
-  custmem *store;
+  custmem *store = test_store_caught(path, NULL, &caught);
   int i;
-  sqlite3_auto_extension((void (*)(void))catch_connection);
-  store = test_store(path);
-  sqlite3_cancel_auto_extension((void (*)(void))catch_connection);
   if (store == NULL) return NULL;
   for (i = 0; i < CUSTOMERS; i++)
     strcpy(ids[i], test_customer(store, "ada", phones[i]));
@@ -482,15 +464,6 @@ TEST(a_transaction_that_cannot_begin_is_not_left_open) {
   vfs_shim_remove();
 }
 
-static int steps_left;
-
-/* As custmem_interrupt does it: SQLite looks for it where it looks for one. */
-static int interrupt_in_time(void *ctx) {
-  (void)ctx;
-  if (steps_left-- == 0) sqlite3_interrupt(caught);
-  return 0;
-}
-
 /* An interrupt comes at each of a write's steps, the first and the last among them: the write is made, or it is
 ** not, as the call says. */
 TEST(a_write_that_is_interrupted_at_any_step_is_made_or_not_as_it_says) {
@@ -498,17 +471,16 @@ TEST(a_write_that_is_interrupted_at_any_step_is_made_or_not_as_it_says) {
   custmem_actor ada = test_human("ada");
   custmem_head head;
   int64_t events = 1;
-  int steps, interrupted = 0;
+  int steps, is_over = 0, interrupted = 0;
   custmem *store = open_caught(test_path("stopped.db"), ids);
   REQUIRE(store != NULL);
-  for (steps = 0, steps_left = -1; steps_left < 0; steps++) {
+  for (steps = 0; !is_over; steps++) {
     int rc;
-    steps_left = steps;
-    sqlite3_progress_handler(caught, 1, interrupt_in_time, NULL);
+    test_interrupt_after(caught, steps);
     rc = custmem_relink(
       store, &ada, "c0", ids[events % 2 == 0], ids[events % 2], "because", -1, NULL, 0, NULL
     );
-    sqlite3_progress_handler(caught, 0, NULL, NULL);
+    is_over = !test_was_interrupted(caught);
     CHECK(rc == CUSTMEM_OK || rc == CUSTMEM_INTERRUPTED);
     CHECK(sqlite3_get_autocommit(caught));
     events += rc == CUSTMEM_OK;

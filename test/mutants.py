@@ -21,8 +21,8 @@ A mutant is custmem.c with one of these changed:
 custmem.c is compiled into a shared library that replaces the one the tests were linked to, so that nothing
 is linked anew. The tests are run one by one, those first that killed a mutant of the same function, take a
 way through it that few others take, or are fast; only those which reach the line, as a build with gcov has
-shown. Before them the program of test/inside is compiled with the mutants of the functions that it looks at. The first
-failure ends it. So do a crash, more CPU time than four times what the test takes, and no end at all. A mutant that
+shown. Behind the first of them the program of test/inside is compiled with the mutants of the functions that it looks
+at. The first failure ends it. So do a crash, more CPU time than four times what the test takes, and no end at all. A mutant that
 the fast tests leave alive is compiled once more, with optimisation: if it then is the same object code as
 the original, it is the same program, counted as equivalent. A smaller array is compiled with AddressSanitizer, over an
 SQLite that is, too: its report ends the test.
@@ -59,6 +59,7 @@ REPORTED = 99
 STILLBORN = ['-Werror=return-type', '-Werror=int-conversion', '-Werror=incompatible-pointer-types']
 FAST_SECONDS = 1.0
 ALONE = 12
+BEFORE_INSIDE = 3
 TOGETHER_SECONDS = 0.3
 MEMORY_BYTES = 4 << 30
 FILE_BYTES = 1 << 30
@@ -786,21 +787,18 @@ class Campaign:
             return 'stillborn', ''
         if mutant.kind == 'array':
             return self.judge_array(mutant, changed, library, folder)
-        if mutant.function in self.seen_inside:
-            outcome = self.runner.run(self.build.compile_inside(folder), [], folder, 2)
-            if not outcome.passed:
-                return 'killed', 'inside'
         spent, is_new = 0.0, False
-        for program, names in self.groups(self.order(mutant)):
+        for program, names in self.tries(mutant):
             if spent > (FAST_SECONDS if self.has_reason(mutant) else self.spend):
                 return 'listed' if self.has_reason(mutant) else 'undecided', ''
             if spent > FAST_SECONDS and not is_new:
                 is_new = self.build.optimised(changed, folder) != self.original
                 if not is_new:
                     return 'equivalent', ''
-            seconds = sum(self.suite.seconds[(program, name)] for name in names)
-            outcome = self.runner.run(program, names, folder, 1 + 4 * seconds)
+            outcome = self.run_tests(program, names, folder)
             spent += outcome.seconds
+            if not outcome.passed and not names:
+                return 'killed', program
             if not outcome.passed:
                 killer = self.note(program, names, outcome.why)
                 if self.is_sound(killer):
@@ -809,6 +807,19 @@ class Campaign:
         if not is_new and self.build.optimised(changed, folder) == self.original:
             return 'equivalent', ''
         return 'listed' if self.has_reason(mutant) else 'alive', ''
+
+    def run_tests(self, program, names, folder):
+        if not names:
+            return self.runner.run(self.build.compile_inside(folder), [], folder, 2)
+        seconds = sum(self.suite.seconds[(program, name)] for name in names)
+        return self.runner.run(program, names, folder, 1 + 4 * seconds)
+
+    def tries(self, mutant):
+        """The tests in their order; the program of test/inside, which must be compiled anew, behind the first."""
+        groups = list(self.groups(self.order(mutant)))
+        if mutant.function in self.seen_inside:
+            groups.insert(BEFORE_INSIDE, ('inside', []))
+        return groups
 
     def judge_array(self, mutant, changed, library, folder):
         """AddressSanitizer reports an array that is too small. A test that only fails must pass without the mutant:

@@ -702,12 +702,21 @@ class Campaign:
         self.seen_inside = self.find_seen_inside()
 
     def find_seen_inside(self):
-        """The functions that the program which includes custmem.c calls, and what they call."""
+        """The functions that the program which includes custmem.c calls, and all that those call; of a public
+        function only what it calls itself, which else would be nearly everything."""
+        calls = collections.defaultdict(set)
+        for token, function in zip(self.source.tokens, self.source.function_of):
+            calls[function].add(token.text)
         with open(INSIDE, encoding='utf-8') as file:
-            named = {token.text for token in tokens_of(file.read())}
-        functions = set(self.source.function_of)
-        return functions & (named | {token.text for token, function in
-                                     zip(self.source.tokens, self.source.function_of) if function in named})
+            waiting = {token.text for token in tokens_of(file.read())} & set(calls)
+        seen = set(waiting)
+        while waiting:
+            function = waiting.pop()
+            found = calls[function] & set(calls) - seen
+            seen |= found
+            if not function.startswith('custmem_'):
+                waiting |= found
+        return seen
 
     def find_mentions(self):
         """The lines that use a macro or a table, for those that stand at file level."""
@@ -826,6 +835,8 @@ class Campaign:
         not every one does under the sanitizer."""
         if self.build.optimised(changed, folder) == self.original:
             return 'equivalent', ''
+        if mutant.function in self.seen_inside and not self.run_tests('inside', [], folder).passed:
+            return 'killed', 'inside'
         self.build.compile_sanitized(changed, library)
         spent = 0.0
         for program, names in self.groups(self.order(mutant)):

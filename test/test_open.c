@@ -1110,6 +1110,36 @@ TEST(an_empty_file_beside_a_wal_is_refused) {
   CHECK(exists_beside(path, "-wal"));
 }
 
+/* Nor where the WAL cannot be looked at: that it is there is not known then, and SQLite must not find out. */
+TEST(an_empty_file_is_refused_where_its_wal_cannot_be_looked_at) {
+  const char *path = scratch("unlooked.db");
+  uint64_t wal;
+  int fired = 1, n;
+  REQUIRE(here(body_of_killed_writer, path));
+  REQUIRE(exists_beside(path, "-wal"));
+  REQUIRE(test_file_write(path, "", 0));
+  wal = test_file_hash(with_suffix(path, "-wal"));
+  REQUIRE(vfs_shim_install() == SQLITE_OK);
+  for (n = 1; fired; n++) {
+    char message[CUSTMEM_MESSAGE_MAX + 1];
+    vfs_shim_fault fault = {VFS_SHIM_ALL,      VFS_SHIM_BIT(VFS_SHIM_WAL), n, 0,
+                            SQLITE_IOERR_READ, VFS_SHIM_NOT_DONE};
+    custmem_options options;
+    custmem *store = NULL;
+    test_options(&options);
+    vfs_shim_fail(&fault);
+    CHECK(open_with(path, &options, message, &store) != CUSTMEM_OK);
+    fired = vfs_shim_fired() > 0;
+    vfs_shim_fail(NULL);
+    CHECK(store == NULL);
+    custmem_close(store);
+    CHECK(test_file_hash(with_suffix(path, "-wal")) == wal);
+    CHECK_INT(test_file_size(path), 0);
+  }
+  CHECK(n > 3);
+  vfs_shim_remove();
+}
+
 /* What lies beside it is too short to be a WAL or a journal: nothing says that this was a store. */
 TEST(garbage_beside_a_short_wal_or_journal_is_no_database) {
   static const char *const suffixes[] = {"-wal", "-journal"};
@@ -3439,6 +3469,7 @@ int main(int argc, char **argv) {
   RUN(a_new_store_is_a_wal_database_of_its_own_kind, "D-2; D-8");
   RUN(a_torn_first_page_is_recovered_from_the_wal, "D-8");
   RUN(an_empty_file_beside_a_wal_is_refused, "D-8");
+  RUN(an_empty_file_is_refused_where_its_wal_cannot_be_looked_at, "D-8");
   RUN(garbage_beside_a_short_wal_or_journal_is_no_database, "D-8");
   RUN(a_killed_process_loses_nothing, "D-8; CM-2.3 §6");
   RUN(reopening_keeps_everything, "D-8");

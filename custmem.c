@@ -498,11 +498,15 @@ static text text_of(const char *string) {
   return value;
 }
 
+/* What resolutions of before found: see Resolution. */
+typedef struct kept_answers kept_answers;
+
 /* magic, forks     that the handle is one, is open, and is this process's
 ** db, statements   the connection; each statement is prepared when it is first used
 ** writing          between begin_write and end_write
 ** in_call          a call is running: what a clock or random callback must not do again
 ** in_listener      the listener is running: it may read, and is not told of that
+** kept             NULL until a page is resolved, and after damage was found
 ** errmsg, errarg   what the last call said
 */
 struct custmem {
@@ -522,6 +526,7 @@ struct custmem {
   void (*listener)(const custmem_notice *notice, void *ctx);
   void *listener_ctx;
   custmem_info info;
+  kept_answers *kept;
   const char *errarg;
   char errmsg[CUSTMEM_MESSAGE_MAX + 1];
 };
@@ -1097,11 +1102,19 @@ static int enter_write(custmem *store) {
   return fail(store, CUSTMEM_MISUSE, "store", "a listener may read, and do nothing else");
 }
 
+static void forget_answers(custmem *store) {
+  sqlite3_free(store->kept);
+  store->kept = NULL;
+}
+
 /* SQLite checks a page when it reads it, and not again as long as the page is cached: what was found
-** damaged would pass for sound the next time. */
+** damaged would pass for sound the next time. What was read of such a file before is not relied on. */
 static int leave(custmem *store, int rc) {
   store->in_call = 0;
-  if (rc == CUSTMEM_CORRUPT || rc == CUSTMEM_BROKEN) sqlite3_db_release_memory(store->db);
+  if (rc == CUSTMEM_CORRUPT || rc == CUSTMEM_BROKEN) {
+    sqlite3_db_release_memory(store->db);
+    forget_answers(store);
+  }
   if (rc == CUSTMEM_OK) {
     store->errarg = "";
     store->errmsg[0] = '\0';
@@ -1296,6 +1309,57 @@ static void sha256(const unsigned char *bytes, size_t size, unsigned char hash[H
     sha256_block(state, tail + i);
   for (i = 0; i < 8; i++)
     put_big_endian(hash + 4 * i, state[i], 4);
+}
+
+/* ---- SipHash ------------------------------------------------------------------------------- */
+
+static uint64_t rotate_left(uint64_t x, int bits) {
+  return x << bits | x >> (64 - bits);
+}
+
+static void sip_round(uint64_t v[4]) {
+  v[0] += v[1], v[2] += v[3];
+  v[1] = rotate_left(v[1], 13) ^ v[0], v[3] = rotate_left(v[3], 16) ^ v[2];
+  v[0] = rotate_left(v[0], 32);
+  v[2] += v[1], v[0] += v[3];
+  v[1] = rotate_left(v[1], 17) ^ v[2], v[3] = rotate_left(v[3], 21) ^ v[0];
+  v[2] = rotate_left(v[2], 32);
+}
+
+/* SipHash-1-3 of whole words; its padding, which tells sizes apart, is the caller's. The three rounds
+** at its end are those of three words that are zero. */
+static uint64_t sip_hash(const uint64_t key[2], const uint64_t *words, size_t count) {
+  uint64_t v[4];
+  size_t i;
+  v[0] = key[0] ^ UINT64_C(0x736f6d6570736575);
+  v[1] = key[1] ^ UINT64_C(0x646f72616e646f6d);
+  v[2] = key[0] ^ UINT64_C(0x6c7967656e657261);
+  v[3] = key[1] ^ UINT64_C(0x7465646279746573);
+  for (i = 0; i < count + 3; i++) {
+    uint64_t word = i < count ? words[i] : 0;
+    if (i == count) v[2] ^= 0xff;
+    v[3] ^= word;
+    sip_round(v);
+    v[0] ^= word;
+  }
+  return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
+static size_t words_in(size_t bytes) {
+  return (bytes + 7) / 8;
+}
+
+/* The texts one after another, each with a NUL, and zeros to the end of a word. Returns how many bytes
+** the texts are. */
+static size_t pack_texts(uint64_t *words, const text *texts, size_t count) {
+  char *bytes = (char *)words;
+  size_t size = 0, i;
+  for (i = 0; i < count; i++) {
+    put_text(bytes + size, texts[i]);
+    size += (size_t)texts[i].size + 1;
+  }
+  memset(bytes + size, 0, 8 * words_in(size) - size);
+  return size;
 }
 
 /* ---- The audit's encoding -------------------------------------------------------------------
@@ -2111,6 +2175,7 @@ static int guard(custmem *store) {
 }
 
 static void disconnect(custmem *store) {
+  forget_answers(store);
   finalize_statements(store);
   sqlite3_close(store->db);
   store->db = NULL;
@@ -3230,8 +3295,31 @@ static void answer_all(custmem_resolution *resolutions, int32_t first, int32_t c
   }
 }
 
+/* What was found for a request, as long as nothing is committed to the file, by whomever: an inbox asks
+** for the same conversations at each refresh.
+**
+** version  of the file, when it was asked
+** why      NO_MATCH where nobody was found, for whatever reason: that is the request's own
+** request  its texts, packed: four, and four NULs
+*/
+enum { KEPT_ANSWERS = 1024, KEPT_PLACES = 8, REQUEST_SIZE_MAX = 192 };
+
+typedef struct kept_answer {
+  unsigned version;
+  int why;
+  char customer_id[CUSTMEM_UUID_SIZE + 1];
+  uint64_t request[REQUEST_SIZE_MAX / 8];
+} kept_answer;
+
+/* version  of the file now. SQLite counts it, each time that anything was committed in between. */
+struct kept_answers {
+  unsigned version;
+  kept_answer answers[KEPT_ANSWERS];
+};
+
 /* Conversations that are being resolved.
 **
+** kept        NULL where none may be used
 ** channel     the last one's, mostly the next one's too, and its rule; NULL where it has none
 ** failed_row  the first one that failed: its failure is the call's
 */
@@ -3240,6 +3328,7 @@ typedef struct resolving {
   const custmem_query *queries;
   custmem_resolution *resolutions;
   int32_t count;
+  kept_answers *kept;
   const char *channel;
   rule *normalize;
   int32_t failed_row;
@@ -3247,6 +3336,24 @@ typedef struct resolving {
   const char *errarg;
   char errmsg[CUSTMEM_MESSAGE_MAX + 1];
 } resolving;
+
+/* A conversation that is to be looked for, in its place among those of a statement.
+**
+** row      of the page
+** why      what it is as long as no customer is found
+** request  what its answer is kept for, packed, of `size` bytes; 0: it is not kept
+** hash     where
+*/
+typedef struct lookup {
+  int32_t row;
+  int why;
+  text conversation;
+  text key;
+  text channel;
+  size_t size;
+  uint64_t hash;
+  uint64_t request[REQUEST_SIZE_MAX / 8];
+} lookup;
 
 static void fail_row(custmem *store, resolving *asked, int32_t row, int code) {
   asked->resolutions[row].why = CUSTMEM_WHY_LOOKUP_FAILED;
@@ -3289,33 +3396,105 @@ static int take_identifier(
   return CUSTMEM_WHY_NO_MATCH;
 }
 
+/* The answers that are kept, if they may be used: where nothing can be committed between this look at
+** the file's version and the call's end. Without memory for them, none are. */
+static kept_answers *have_kept(custmem *store, int in_transaction) {
+  int rc;
+  if (!in_transaction && !store->exclusive) return NULL;
+  if (store->kept == NULL) {
+    store->kept = sqlite3_malloc64(sizeof *store->kept);
+    if (store->kept == NULL) return NULL;
+    memset(store->kept, 0, sizeof *store->kept);
+  }
+  rc =
+    sqlite3_file_control(store->db, "main", SQLITE_FCNTL_DATA_VERSION, &store->kept->version);
+  return rc == SQLITE_OK ? store->kept : NULL;
+}
+
+/* Makes the request that an answer is kept for, if it is not too long. */
+static void make_request(const resolving *asked, lookup *wanted) {
+  static const uint64_t no_key[2];
+  const text texts[] = {wanted->conversation, asked->instructor, wanted->channel, wanted->key};
+  size_t size = COUNT_OF(texts), i;
+  for (i = 0; i < COUNT_OF(texts); i++)
+    size += (size_t)texts[i].size;
+  wanted->size = 0;
+  if (asked->kept == NULL || size > REQUEST_SIZE_MAX) return;
+  wanted->size = pack_texts(wanted->request, texts, COUNT_OF(texts));
+  wanted->hash = sip_hash(no_key, wanted->request, words_in((size_t)wanted->conversation.size));
+}
+
+/* The place of a request: where its answer is kept, or else the first of its few that is free, or else
+** the last. */
+static kept_answer *place_of(kept_answers *kept, const lookup *wanted, int *is_kept) {
+  kept_answer *place = NULL;
+  size_t i;
+  *is_kept = 0;
+  for (i = 0; i < KEPT_PLACES && !*is_kept; i++) {
+    place = &kept->answers[(wanted->hash + i) % KEPT_ANSWERS];
+    if (place->version != kept->version) break;
+    *is_kept = memcmp(place->request, wanted->request, wanted->size) == 0;
+  }
+  return place;
+}
+
+/* Whether the answer was kept; it is then the resolution's. */
+static int recall(const resolving *asked, const lookup *wanted) {
+  custmem_resolution *resolution = &asked->resolutions[wanted->row];
+  const kept_answer *place;
+  int is_kept;
+  if (wanted->size == 0) return 0;
+  place = place_of(asked->kept, wanted, &is_kept);
+  if (!is_kept) return 0;
+  if (place->why != CUSTMEM_WHY_NO_MATCH) resolution->why = place->why;
+  memcpy(resolution->customer_id, place->customer_id, sizeof place->customer_id);
+  return 1;
+}
+
+static void keep(const resolving *asked, const lookup *answered) {
+  const custmem_resolution *resolution = &asked->resolutions[answered->row];
+  kept_answer *place;
+  int is_kept;
+  if (answered->size == 0 || resolution->why == CUSTMEM_WHY_LOOKUP_FAILED) return;
+  place = place_of(asked->kept, answered, &is_kept);
+  place->version = asked->kept->version;
+  place->why = resolution->why != answered->why ? resolution->why : CUSTMEM_WHY_NO_MATCH;
+  memcpy(place->customer_id, resolution->customer_id, sizeof place->customer_id);
+  memcpy(place->request, answered->request, answered->size);
+}
+
+/* Whether a conversation is to be looked for: its arguments are sound, and its answer was not kept. */
+static int take_query(custmem *store, resolving *asked, int32_t row, lookup *wanted) {
+  const custmem_query *query = &asked->queries[row];
+  custmem_resolution *resolution = &asked->resolutions[row];
+  int rc = take_id(store, "conversation_id", query->conversation_id, &wanted->conversation);
+  if (rc != CUSTMEM_OK) {
+    fail_row(store, asked, row, rc);
+    return 0;
+  }
+  wanted->row = row;
+  wanted->key = wanted->channel = NO_TEXT;
+  wanted->why = resolution->why = take_identifier(asked, query, resolution, &wanted->key);
+  if (wanted->key.size > 0) wanted->channel = text_of(query->channel);
+  make_request(asked, wanted);
+  return !recall(asked, wanted);
+}
+
 static int bind_text(custmem *store, sqlite3_stmt *stmt, int parameter, text value) {
   int rc = sqlite3_bind_text(stmt, parameter, value.bytes, value.size, SQLITE_STATIC);
   return rc == SQLITE_OK ? CUSTMEM_OK : fail_sqlite(store, rc);
 }
 
 /* What cannot be looked for is bound as NULL, which no row has. */
-static int bind_query(
+static int bind_lookup(
   custmem *store,
   sqlite3_stmt *stmt,
   int parameter,
-  resolving *asked,
-  int32_t row
+  const lookup *wanted
 ) {
-  const custmem_query *query = &asked->queries[row];
-  custmem_resolution *resolution = &asked->resolutions[row];
-  text conversation, key = NO_TEXT, channel = NO_TEXT;
-  int rc = take_id(store, "conversation_id", query->conversation_id, &conversation);
-  if (rc == CUSTMEM_OK) {
-    resolution->why = take_identifier(asked, query, resolution, &key);
-    if (key.size > 0) channel = text_of(query->channel);
-  } else {
-    fail_row(store, asked, row, rc);
-    conversation = NO_TEXT;
-  }
-  rc = bind_text(store, stmt, parameter, conversation);
-  if (rc == CUSTMEM_OK) rc = bind_text(store, stmt, parameter + 1, key);
-  if (rc == CUSTMEM_OK) rc = bind_text(store, stmt, parameter + 2, channel);
+  int rc = bind_text(store, stmt, parameter, wanted->conversation);
+  if (rc == CUSTMEM_OK) rc = bind_text(store, stmt, parameter + 1, wanted->key);
+  if (rc == CUSTMEM_OK) rc = bind_text(store, stmt, parameter + 2, wanted->channel);
   return rc;
 }
 
@@ -3354,36 +3533,59 @@ static int take_found(custmem *store, sqlite3_stmt *stmt, resolving *asked, int3
   return found == FOUND_LINK;
 }
 
-/* Resolves conversations from `first` on, as many as one statement takes; *next is the first that is
-** left. One customer is "exactly one" only when the search for a second has ended well. */
-static int resolve_batch(custmem *store, resolving *asked, int32_t first, int32_t *next) {
+/* Looks for conversations by one statement. *last is the last of them that it had a row of, -1 before the
+** first. */
+static int look_for(
+  custmem *store,
+  resolving *asked,
+  const lookup *lookups,
+  int count,
+  int *last
+) {
   sqlite3_stmt *stmt;
-  int32_t size = asked->count - first, last = -1, i;
-  int row = 1, rc;
-  if (size > BATCH_QUERIES) size = BATCH_QUERIES;
-  memset(&asked->resolutions[first], 0, (size_t)size * sizeof *asked->resolutions);
-  rc = statement(store, size == 1 ? RESOLVE : RESOLVE_BATCH, &stmt, "t", asked->instructor);
-  for (i = 0; rc == CUSTMEM_OK && i < size; i++)
-    rc = bind_query(store, stmt, 2 + i * QUERY_PARAMETERS, asked, first + i);
+  int row = 1, i;
+  int rc =
+    statement(store, count == 1 ? RESOLVE : RESOLVE_BATCH, &stmt, "t", asked->instructor);
+  *last = -1;
+  for (i = 0; rc == CUSTMEM_OK && i < count; i++)
+    rc = bind_lookup(store, stmt, 2 + i * QUERY_PARAMETERS, &lookups[i]);
   while (rc == CUSTMEM_OK && row) {
     int number;
     rc = step(store, stmt, &row);
     if (rc != CUSTMEM_OK || !row) break;
     number = sqlite3_column_int(stmt, 0);
-    if (number >= size) break; /* a place of the batch that was not bound */
-    last = number;
-    if (take_found(store, stmt, asked, first + last)) row = last < size - 1;
+    if (number >= count) break; /* a place of the batch that was not bound */
+    *last = number;
+    if (take_found(store, stmt, asked, lookups[number].row)) row = number < count - 1;
   }
+  release(stmt);
+  return rc;
+}
+
+/* Resolves conversations from `first` on, as many as one statement takes; *next is the first that is
+** left. One customer is "exactly one" only when the search for a second has ended well. */
+static int resolve_batch(custmem *store, resolving *asked, int32_t first, int32_t *next) {
+  lookup lookups[BATCH_QUERIES];
+  int32_t size = asked->count - first, i;
+  int count = 0, last = 0, rc = CUSTMEM_OK;
+  if (size > BATCH_QUERIES) size = BATCH_QUERIES;
+  memset(&asked->resolutions[first], 0, (size_t)size * sizeof *asked->resolutions);
+  for (i = first; i < first + size; i++)
+    count += take_query(store, asked, i, &lookups[count]);
   *next = first + size;
+  if (count > 0) rc = look_for(store, asked, lookups, count, &last);
   if (rc != CUSTMEM_OK) {
-    int is_whole = last < 0 || asked->resolutions[first + last].why != CUSTMEM_WHY_ONE_MATCH;
-    if (is_whole && last < size - 1) last++;
-    fail_row(store, asked, first + last, rc);
-    *next = first + last + 1;
+    int is_whole =
+      last < 0 || asked->resolutions[lookups[last].row].why != CUSTMEM_WHY_ONE_MATCH;
+    if (is_whole && last < count - 1) last++;
+    fail_row(store, asked, lookups[last].row, rc);
+    *next = lookups[last].row + 1;
+    count = last + 1;
   }
+  for (i = 0; i < count; i++)
+    keep(asked, &lookups[i]);
   for (i = first; i < *next; i++)
     conclude(&asked->resolutions[i]);
-  release(stmt);
   return rc;
 }
 
@@ -3407,13 +3609,17 @@ static int resolve_page(
   custmem_resolution *resolutions
 ) {
   custmem_notice notice = {NULL, resolutions, count};
-  resolving asked = {NO_TEXT, queries, resolutions, count, NULL, NULL, 0, CUSTMEM_OK, "", ""};
+  resolving asked = {NO_TEXT, queries, resolutions, count, NULL, NULL,
+                     NULL,    0,       CUSTMEM_OK,  "",    ""};
   int32_t answered = 0;
   int rc = CUSTMEM_OK, why = CUSTMEM_WHY_NO_INSTRUCTOR;
   if (take_instructor(store, instructor_id, &asked.instructor) == CUSTMEM_OK) {
     why = CUSTMEM_WHY_LOOKUP_FAILED;
     if (count > 1) rc = begin_read(store);
-    if (rc == CUSTMEM_OK) rc = resolve_all(store, &asked, &answered);
+    if (rc == CUSTMEM_OK) {
+      asked.kept = have_kept(store, count > 1);
+      rc = resolve_all(store, &asked, &answered);
+    }
     if (count > 1) end_read(store);
   }
   answer_all(resolutions, answered, count, why);
@@ -4023,52 +4229,11 @@ typedef struct link_event {
   int64_t created_at_ms;
 } link_event;
 
-static uint64_t rotate_left(uint64_t x, int bits) {
-  return x << bits | x >> (64 - bits);
-}
-
-static void sip_round(uint64_t v[4]) {
-  v[0] += v[1], v[2] += v[3];
-  v[1] = rotate_left(v[1], 13) ^ v[0], v[3] = rotate_left(v[3], 16) ^ v[2];
-  v[0] = rotate_left(v[0], 32);
-  v[2] += v[1], v[0] += v[3];
-  v[1] = rotate_left(v[1], 17) ^ v[2], v[3] = rotate_left(v[3], 21) ^ v[0];
-  v[2] = rotate_left(v[2], 32);
-}
-
-/* SipHash-1-3 of whole words; its padding, which tells sizes apart, is the caller's. The three rounds
-** at its end are those of three words that are zero. */
-static uint64_t sip_hash(const uint64_t key[2], const uint64_t *words, size_t count) {
-  uint64_t v[4];
-  size_t i;
-  v[0] = key[0] ^ UINT64_C(0x736f6d6570736575);
-  v[1] = key[1] ^ UINT64_C(0x646f72616e646f6d);
-  v[2] = key[0] ^ UINT64_C(0x6c7967656e657261);
-  v[3] = key[1] ^ UINT64_C(0x7465646279746573);
-  for (i = 0; i < count + 3; i++) {
-    uint64_t word = i < count ? words[i] : 0;
-    if (i == count) v[2] ^= 0xff;
-    v[3] ^= word;
-    sip_round(v);
-    v[0] ^= word;
-  }
-  return v[0] ^ v[1] ^ v[2] ^ v[3];
-}
-
-/* The texts one after another, each with a NUL, in as many words as they take; then the numbers, and
-** how many bytes the texts are. */
+/* The texts in as many words as they take; then the numbers, and how many bytes the texts are. */
 static void add_row(row_sum *sum, const link_event *event) {
   uint64_t words[(CUSTMEM_ID_MAX + 1 + 2 * (CUSTMEM_UUID_SIZE + 1)) / 8 + 4];
-  char *bytes = (char *)words;
-  size_t size = 0, count;
-  put_text(bytes, event->conversation);
-  size += (size_t)event->conversation.size + 1;
-  put_text(bytes + size, event->previous);
-  size += (size_t)event->previous.size + 1;
-  put_text(bytes + size, event->next);
-  size += (size_t)event->next.size + 1;
-  count = (size + 7) / 8;
-  memset(bytes + size, 0, 8 * count - size);
+  const text texts[] = {event->conversation, event->previous, event->next};
+  size_t size = pack_texts(words, texts, COUNT_OF(texts)), count = words_in(size);
   words[count++] = (uint64_t)event->seq;
   words[count++] = (uint64_t)event->created_at_ms;
   words[count++] = size;

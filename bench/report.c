@@ -397,6 +397,8 @@ static const curve CURVES[] = {
   {"resolve a page of 50, ", "custmem", CUSTMEM_INK, ""},
   {"resolve a page of 50, ", "SQLite by hand", SQLITE_INK, ""},
   {"resolve a page of 50, ", "LMDB", OTHER_INK, ""},
+  {"resolve the same page of 50 again, ", "custmem", CUSTMEM_INK, "10 3 2 3"},
+  {"resolve the same page of 50 again, ", "LMDB", OTHER_INK, "10 3 2 3"},
   {"resolve one at a time, exclusive, ", "custmem", CUSTMEM_INK, "6 4"},
   {"resolve one at a time, exclusive, ", "LMDB", OTHER_INK, "6 4"},
   {"resolve one at a time, shared, ", "custmem", CUSTMEM_INK, "2 3"},

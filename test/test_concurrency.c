@@ -455,24 +455,54 @@ static int is_either(const struct worker *me, const custmem_resolution *found) {
           strcmp(found->customer_id, me->customers[1]) == 0);
 }
 
-/* One conversation, the chain's head, and a page that asks for the one conversation twice: answers
-** of one moment are equal, and what was seen once is never unseen. */
-static int read_once(const struct worker *me, custmem *store, int64_t *count, int *done) {
-  static const custmem_query page[] = {
-    {CONVERSATION, NULL, NULL, 0}, {"done", NULL, NULL, 0}, {CONVERSATION, NULL, NULL, 0}};
-  custmem_resolution found[COUNT_OF(page)];
-  custmem_head head;
-  if (custmem_resolve(store, INSTRUCTOR, CONVERSATION, NULL, NULL, 0, &found[0]) != CUSTMEM_OK)
+/* The page that is asked for again and again: the one conversation twice, and whether the writer is
+** done. Answers of one moment are equal. */
+static const custmem_query PAGE[] = {
+  {CONVERSATION, NULL, NULL, 0},
+  {"done", NULL, NULL, 0},
+  {CONVERSATION, NULL, NULL, 0}};
+
+/* Whom the conversation is linked to after so many events: a link, and relinks to and fro. */
+static const char *customer_after(const struct worker *me, int64_t count) {
+  int64_t changes = count > RELINKS + 1 ? RELINKS : count - 1;
+  return me->customers[changes % 2];
+}
+
+/* A page between two looks at the chain's head. Where nothing was committed between these, there is one
+** answer only: an older one was kept too long. *exact counts how often that was so. */
+static int read_page(const struct worker *me, custmem *store, int64_t *exact, int *done) {
+  custmem_resolution found[COUNT_OF(PAGE)];
+  custmem_head before, after;
+  if (custmem_audit_head(store, INSTRUCTOR, &before) != CUSTMEM_OK) return __LINE__;
+  if (custmem_resolve_many(store, INSTRUCTOR, PAGE, COUNT_OF(PAGE), found) != CUSTMEM_OK)
     return __LINE__;
+  if (custmem_audit_head(store, INSTRUCTOR, &after) != CUSTMEM_OK) return __LINE__;
   if (!is_either(me, &found[0])) return __LINE__;
+  if (strcmp(found[0].customer_id, found[2].customer_id) != 0) return __LINE__;
+  *done = found[1].outcome == CUSTMEM_LINKED;
+  if (before.count != after.count) return 0;
+  ++*exact;
+  if (*done != (after.count == RELINKS + 2)) return __LINE__;
+  return strcmp(found[0].customer_id, customer_after(me, after.count)) == 0 ? 0 : __LINE__;
+}
+
+/* One conversation, the chain's head, and the page: what was seen once is never unseen. */
+static int read_once(
+  const struct worker *me,
+  custmem *store,
+  int64_t *count,
+  int64_t *exact,
+  int *done
+) {
+  custmem_resolution found;
+  custmem_head head;
+  if (custmem_resolve(store, INSTRUCTOR, CONVERSATION, NULL, NULL, 0, &found) != CUSTMEM_OK)
+    return __LINE__;
+  if (!is_either(me, &found)) return __LINE__;
   if (custmem_audit_head(store, INSTRUCTOR, &head) != CUSTMEM_OK) return __LINE__;
   if (head.count < *count) return __LINE__;
   *count = head.count;
-  if (custmem_resolve_many(store, INSTRUCTOR, page, COUNT_OF(page), found) != CUSTMEM_OK)
-    return __LINE__;
-  if (!is_either(me, &found[0])) return __LINE__;
-  *done = found[1].outcome == CUSTMEM_LINKED;
-  return strcmp(found[0].customer_id, found[2].customer_id) == 0 ? 0 : __LINE__;
+  return read_page(me, store, exact, done);
 }
 
 /* A reader never waits: it has no busy timeout at all, and no call of its is refused. (The handle
@@ -482,7 +512,7 @@ static int read_until_done(const struct worker *me) {
   custmem *store = open_waiting(me->path, -1);
   struct record record;
   struct timespec start_time;
-  int64_t count = 0;
+  int64_t count = 0, exact = 0;
   int done = 0, failed_at = 0;
   memset(&record, 0, sizeof record);
   record.worker = me->number;
@@ -490,10 +520,11 @@ static int read_until_done(const struct worker *me) {
   clock_gettime(CLOCK_MONOTONIC, &start_time);
   for (; !done && failed_at == 0; record.seq++) {
     if (elapsed_ms(&start_time) > PATIENT_MS) return __LINE__; /* the writer has died */
-    failed_at = read_once(me, store, &count, &done);
+    failed_at = read_once(me, store, &count, &exact, &done);
     if (record.seq == 0 && !note(me, &record)) return __LINE__;
   }
   if (failed_at != 0) return failed_at;
+  if (exact == 0) return __LINE__;
   if (!note(me, &record)) return __LINE__;
   if (custmem_close(store) != CUSTMEM_OK) return __LINE__;
   return custmem_close(patient) == CUSTMEM_OK ? 0 : __LINE__;

@@ -11,7 +11,7 @@
 **     --effort X        X times as many rounds
 **     --json FILE, --svg FILE, --tsv FILE, --readme FILE   where the report goes
 **     --object FILE     custmem.o compiled with -Os, to be measured
-**     --bare-object FILE  the same, without tables for unwinding the stack
+**     --object-with-tables FILE  the same, with the tables for unwinding the stack
 **     --count           one round of each, for a tool that counts instructions in timed_run
 **     --splice FILE MARK   puts the standard input between the marks of a file, and ends
 **
@@ -225,12 +225,15 @@ static void bench_resolution(enum work work, int64_t customers) {
     enum access access;
   } kinds[] = {
     [PAGE] = {"resolve a page of 50", run_pages, prepare_pages, SHARED},
-    [PAGE_AGAIN] = {"resolve the same page of 50 again", run_pages, prepare_pages_again, SHARED},
+    [PAGE_AGAIN] =
+      {"resolve the same page of 50 again", run_pages, prepare_pages_again, SHARED},
     [ONE] = {"resolve one at a time, shared", run_ones, prepare_pages, SHARED},
     [ONE_EXCLUSIVE] = {"resolve one at a time, exclusive", run_ones, prepare_pages, EXCLUSIVE},
-    [ONE_AGAIN] = {"resolve the same one by one again, exclusive", run_ones, prepare_pages_again, EXCLUSIVE},
+    [ONE_AGAIN] =
+      {"exclusive: the same one by one again", run_ones, prepare_pages_again, EXCLUSIVE},
     [BADGES] = {"a page of 50 with badges", run_badges, prepare_pages, SHARED},
-    [BADGES_AGAIN] = {"the same page of 50 with badges again", run_badges, prepare_pages_again, SHARED},
+    [BADGES_AGAIN] =
+      {"the same page of 50 with badges again", run_badges, prepare_pages_again, SHARED},
   };
   int has_badges = work == BADGES || work == BADGES_AGAIN;
   bench_row row = {
@@ -591,7 +594,12 @@ static void bench_heap(int64_t customers) {
 }
 
 /* What `size` says of an object: code and constants, and the tables for unwinding if it has them. */
-static void bench_text(const char *object, const char *what, const char *how) {
+static void bench_text(
+  const char *object,
+  const char *what,
+  const char *how,
+  int64_t to_reach
+) {
   char command[PATH_SIZE], line[256] = "";
   FILE *size;
   if (object == NULL || !is_wanted(what)) return;
@@ -600,17 +608,17 @@ static void bench_text(const char *object, const char *what, const char *how) {
   while (size != NULL && fgets(line, sizeof line, size) != NULL)
     ;
   if (size == NULL || pclose(size) != 0 || line[0] == '\0') give_up("%s: no answer", command);
-  report_size(what, strtoll(line, NULL, 10), 64 << 10, how);
+  report_size(what, strtoll(line, NULL, 10), to_reach, how);
 }
 
 /* ---- The table ----------------------------------------------------------------------------- */
 
 /* smallest, largest   customers of the stores that are resolved in; times ten from one to the next
-** object, bare_object custmem.o at -Os, with and without tables for unwinding the stack, or NULL
+** object              custmem.o at -Os, or NULL; without tables for unwinding the stack, and with them
 */
 typedef struct command {
   int64_t smallest, largest;
-  const char *object, *bare_object;
+  const char *object, *object_with_tables;
   bench_choice choice;
   report_files files;
 } command;
@@ -638,10 +646,13 @@ static void run_all(const command *asked) {
   bench_resolution_growth(asked->largest, 1000, 1);
   bench_link_growth(asked->largest, 1000);
   bench_heap(10000);
-  bench_text(asked->object, "text of custmem.o at -Os", "size, -Os");
   bench_text(
-    asked->bare_object, "text of custmem.o at -Os, without tables for unwinding",
-    "size, -Os -fno-asynchronous-unwind-tables"
+    asked->object, "text of custmem.o at -Os", "size, -Os -fno-asynchronous-unwind-tables",
+    64 << 10
+  );
+  bench_text(
+    asked->object_with_tables, "text of custmem.o at -Os, with tables for unwinding",
+    "size, -Os", 0
   );
   bench_beyond(10000);
   bench_beyond(asked->largest);
@@ -666,7 +677,7 @@ static int take_option(command *asked, char **argv) {
   } texts[] = {
     {"--json", &asked->files.json}, {"--svg", &asked->files.svg},
     {"--tsv", &asked->files.tsv},   {"--readme", &asked->files.readme},
-    {"--object", &asked->object},   {"--bare-object", &asked->bare_object},
+    {"--object", &asked->object},   {"--object-with-tables", &asked->object_with_tables},
   };
   size_t t;
   if (strcmp(argv[0], "--quick") == 0) return asked->largest = 100000, 1;

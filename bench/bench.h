@@ -114,7 +114,7 @@ typedef struct row_result {
   side_result sides[SIDES_MAX];
 } row_result;
 
-/* A size: one number, what may not be exceeded, and how it was had. */
+/* A size: one number, what may not be exceeded (0: nothing is asked), and how it was had. */
 typedef struct size_result {
   char what[WHAT_SIZE];
   char how[WHAT_SIZE];

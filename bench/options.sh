@@ -101,7 +101,7 @@ if command -v valgrind > /dev/null; then
   while read -r name; do
     valgrind -q --tool=callgrind --toggle-collect=timed_run --dump-after=timed_run \
       --callgrind-out-file="$directory/callgrind" "$directory/bench-$name" --quick --count \
-      'resolve a page of 50, 1 k' > /dev/null 2>&1 &&
+      'resolve a page of 50, 10 k' > /dev/null 2>&1 &&
       printf '%s\t%s\n' "$name" "$(sed -n 's/^summary: //p' "$directory/callgrind.1")" \
         >> "$directory/counts" || echo "instructions of $name cannot be counted" >&2
     rm -f "$directory"/callgrind*

@@ -182,10 +182,10 @@ void report_size(const char *what, int64_t bytes, int64_t to_reach, const char *
   snprintf(size->how, sizeof size->how, "%s", how);
   size->bytes = bytes;
   size->to_reach = to_reach;
-  printf(
-    "\n%s (%s)\n  %" PRId64 " bytes  %s: at most %" PRId64 "\n", what, how, bytes,
-    verdict((double)bytes, (double)to_reach), to_reach
-  );
+  printf("\n%s (%s)\n  %" PRId64 " bytes", what, how, bytes);
+  if (to_reach > 0)
+    printf("  %s: at most %" PRId64, verdict((double)bytes, (double)to_reach), to_reach);
+  printf("\n");
   fflush(stdout);
 }
 
@@ -254,10 +254,9 @@ static void write_json(void) {
     add(&to, "    {");
     json_text(&to, "what", sizes[i].what, ", ");
     json_text(&to, "how", sizes[i].how, ", ");
-    add(
-      &to, "\"bytes\": %" PRId64 ", \"to_reach\": %" PRId64 "}%s\n", sizes[i].bytes,
-      sizes[i].to_reach, i + 1 < size_count ? "," : ""
-    );
+    add(&to, "\"bytes\": %" PRId64, sizes[i].bytes);
+    if (sizes[i].to_reach > 0) add(&to, ", \"to_reach\": %" PRId64, sizes[i].to_reach);
+    add(&to, i + 1 < size_count ? "},\n" : "}\n");
   }
   add(&to, "  ]\n}\n");
   write_out(&to, files.json);
@@ -362,12 +361,19 @@ static void write_table(void) {
   add(&to, "|---|---|---|---|---|---|---|\n");
   for (i = 0; i < row_count; i++)
     if (!rows[i].is_aside) table_row(&to, &rows[i]);
-  for (i = 0; i < size_count; i++)
+  for (i = 0; i < size_count; i++) {
     add(
-      &to, "| %s | %.1f KiB | | %s | | ≤ %.0f KiB | %s |\n", sizes[i].what,
-      (double)sizes[i].bytes / 1024, sizes[i].how, (double)sizes[i].to_reach / 1024,
-      sizes[i].bytes <= sizes[i].to_reach ? "reached" : "**missed**"
+      &to, "| %s | %.1f KiB | | %s | | ", sizes[i].what, (double)sizes[i].bytes / 1024,
+      sizes[i].how
     );
+    if (sizes[i].to_reach > 0)
+      add(
+        &to, "≤ %.0f KiB | %s |\n", (double)sizes[i].to_reach / 1024,
+        sizes[i].bytes <= sizes[i].to_reach ? "reached" : "**missed**"
+      );
+    else
+      add(&to, "| |\n");
+  }
   put_between_marks(files.readme, "results", to.bytes);
   free(to.bytes);
 }
@@ -545,6 +551,7 @@ static int add_bars(text *to) {
       add_bar(to, bars++, label, side->ratio.median / side->to_reach, value);
     }
   for (i = 0; i < size_count; i++) {
+    if (sizes[i].to_reach <= 0) continue;
     snprintf(value, sizeof value, "%.0f KiB", (double)sizes[i].bytes / 1024);
     add_bar(
       to, bars++, sizes[i].what, (double)sizes[i].bytes / (double)sizes[i].to_reach, value

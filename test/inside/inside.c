@@ -416,8 +416,8 @@ static void memory_that_ran_out_is_not_taken_for_damage(void) {
 
 static custmem_query one_query = {"conversation", "sms", NULL, 0};
 static custmem_resolution a_resolution;
-static resolving one = {{NULL, 0}, &one_query, &a_resolution, 1,  NULL,
-                        NULL,      0,          CUSTMEM_OK,    "", ""};
+static resolving one =
+  {.queries = &one_query, .resolutions = &a_resolution, .count = 1, .errarg = ""};
 
 /* Takes what a row says while the resolution has a why; gives whether that settles it. */
 static int take_row(const char *sql, int why) {
@@ -473,7 +473,7 @@ static void what_is_found_in_anothers_place_is_damage(void) {
 /* The first row's failure is the call's; of one row's the last. */
 static void the_first_row_that_failed_says_why(void) {
   custmem_resolution resolutions[3];
-  resolving many = {{NULL, 0}, NULL, resolutions, 3, NULL, NULL, 0, CUSTMEM_OK, "", ""};
+  resolving many = {.resolutions = resolutions, .count = 3, .errarg = ""};
   fail_row(store, &many, 1, fail(store, CUSTMEM_IO, "one", "first"));
   CHECK(many.code == CUSTMEM_IO && many.failed_row == 1 && strcmp(many.errmsg, "first") == 0);
   fail_row(store, &many, 2, fail(store, CUSTMEM_BUSY, "two", "second"));
@@ -487,8 +487,55 @@ static void the_first_row_that_failed_says_why(void) {
   CHECK(resolutions[2].why == CUSTMEM_WHY_LOOKUP_FAILED);
 }
 
+static kept_answers answers;
+
+/* Whether the request of a conversation is kept, as if its hash were what it is not. */
+static int is_kept_at(const char *conversation, uint64_t hash, int keep_it) {
+  custmem_resolution resolution = {.why = CUSTMEM_WHY_NO_MATCH};
+  resolving asked = {.resolutions = &resolution, .kept = &answers, .errarg = ""};
+  lookup wanted = {.why = CUSTMEM_WHY_NO_MATCH};
+  asked.instructor = text_of("instructor");
+  wanted.conversation = text_of(conversation);
+  make_request(&asked, &wanted);
+  CHECK(wanted.size == strlen(conversation) + strlen("instructor") + 4);
+  wanted.hash = hash;
+  if (keep_it) keep(&asked, &wanted);
+  return recall(&asked, &wanted);
+}
+
+/* Requests that share their places: eight have room, the ninth takes the last one's; the next version's are
+** put in the first. Places go round at the end of the table. */
+static void a_request_has_eight_places(void) {
+  char name[] = "talk-0";
+  const uint64_t home = KEPT_ANSWERS - 3;
+  int i;
+  answers.version = 7;
+  for (i = 0; i < KEPT_PLACES; i++) {
+    name[5] = (char)('0' + i);
+    CHECK(!is_kept_at(name, home, 0));
+    CHECK(is_kept_at(name, home, 1));
+  }
+  CHECK(is_kept_at("talk-8", home, 1));
+  CHECK(!is_kept_at("talk-7", home, 0));
+  for (i = 0; i < KEPT_PLACES - 1; i++) {
+    name[5] = (char)('0' + i);
+    CHECK(is_kept_at(name, home, 0));
+    CHECK(is_kept_at(name, home + KEPT_ANSWERS, 0));
+    CHECK(answers.answers[(KEPT_ANSWERS - 3 + i) % KEPT_ANSWERS].request[0] != 0);
+  }
+  CHECK(answers.answers[KEPT_ANSWERS - 4].version == 0 && answers.answers[5].version == 0);
+  answers.version = 8;
+  for (i = 0; i <= KEPT_PLACES; i++) {
+    name[5] = (char)('0' + i);
+    CHECK(!is_kept_at(name, home, 0));
+  }
+  CHECK(is_kept_at("talk-5", home, 1));
+  CHECK(answers.answers[KEPT_ANSWERS - 3].version == 8);
+  CHECK(answers.answers[KEPT_ANSWERS - 2].version == 7);
+}
+
 static void a_channels_rule_is_kept_for_the_next_one_of_its_name(void) {
-  resolving many = {{NULL, 0}, NULL, NULL, 0, NULL, NULL, 0, CUSTMEM_OK, "", ""};
+  resolving many = {.errarg = ""};
   CHECK(take_channel(&many, NULL) == CUSTMEM_REFUSED_BAD_CHANNEL);
   CHECK(many.channel == NULL);
   CHECK(take_channel(&many, "phone/y") == CUSTMEM_ACCEPTED);
@@ -772,6 +819,7 @@ int main(void) {
   what_is_found_is_taken_for_what_it_is();
   what_is_found_in_anothers_place_is_damage();
   the_first_row_that_failed_says_why();
+  a_request_has_eight_places();
   a_channels_rule_is_kept_for_the_next_one_of_its_name();
   a_fault_in_a_chain_names_what_it_is_of();
   what_no_write_makes_is_no_sound_event();

@@ -1345,21 +1345,27 @@ static uint64_t sip_hash(const uint64_t key[2], const uint64_t *words, size_t co
   return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
+/* Texts are packed one after another, each with a NUL. How many bytes that are, and how many words. */
+static size_t packed_size(const text *texts, size_t count) {
+  size_t size = count, i;
+  for (i = 0; i < count; i++)
+    size += (size_t)texts[i].size;
+  return size;
+}
+
 static size_t words_in(size_t bytes) {
   return (bytes + 7) / 8;
 }
 
-/* The texts one after another, each with a NUL, and zeros to the end of a word. Returns how many bytes
-** the texts are. */
-static size_t pack_texts(uint64_t *words, const text *texts, size_t count) {
+/* The last word is filled up with zeros. */
+static void pack_texts(uint64_t *words, const text *texts, size_t count) {
   char *bytes = (char *)words;
-  size_t size = 0, i;
+  size_t i;
+  words[words_in(packed_size(texts, count)) - 1] = 0;
   for (i = 0; i < count; i++) {
-    put_text(bytes + size, texts[i]);
-    size += (size_t)texts[i].size + 1;
+    put_text(bytes, texts[i]);
+    bytes += texts[i].size + 1;
   }
-  memset(bytes + size, 0, 8 * words_in(size) - size);
-  return size;
 }
 
 /* ---- The audit's encoding -------------------------------------------------------------------
@@ -3308,7 +3314,7 @@ typedef struct kept_answer {
   unsigned version;
   int why;
   char customer_id[CUSTMEM_UUID_SIZE + 1];
-  uint64_t request[REQUEST_SIZE_MAX / 8];
+  uint64_t request[(REQUEST_SIZE_MAX + 7) / 8];
 } kept_answer;
 
 /* version  of the file now. SQLite counts it, each time that anything was committed in between. */
@@ -3352,7 +3358,7 @@ typedef struct lookup {
   text channel;
   size_t size;
   uint64_t hash;
-  uint64_t request[REQUEST_SIZE_MAX / 8];
+  uint64_t request[(REQUEST_SIZE_MAX + 7) / 8];
 } lookup;
 
 static void fail_row(custmem *store, resolving *asked, int32_t row, int code) {
@@ -3415,12 +3421,11 @@ static kept_answers *have_kept(custmem *store, int in_transaction) {
 static void make_request(const resolving *asked, lookup *wanted) {
   static const uint64_t no_key[2];
   const text texts[] = {wanted->conversation, asked->instructor, wanted->channel, wanted->key};
-  size_t size = COUNT_OF(texts), i;
-  for (i = 0; i < COUNT_OF(texts); i++)
-    size += (size_t)texts[i].size;
+  size_t size = packed_size(texts, COUNT_OF(texts));
   wanted->size = 0;
   if (asked->kept == NULL || size > REQUEST_SIZE_MAX) return;
-  wanted->size = pack_texts(wanted->request, texts, COUNT_OF(texts));
+  wanted->size = size;
+  pack_texts(wanted->request, texts, COUNT_OF(texts));
   wanted->hash = sip_hash(no_key, wanted->request, words_in((size_t)wanted->conversation.size));
 }
 
@@ -4233,7 +4238,8 @@ typedef struct link_event {
 static void add_row(row_sum *sum, const link_event *event) {
   uint64_t words[(CUSTMEM_ID_MAX + 1 + 2 * (CUSTMEM_UUID_SIZE + 1)) / 8 + 4];
   const text texts[] = {event->conversation, event->previous, event->next};
-  size_t size = pack_texts(words, texts, COUNT_OF(texts)), count = words_in(size);
+  size_t size = packed_size(texts, COUNT_OF(texts)), count = words_in(size);
+  pack_texts(words, texts, COUNT_OF(texts));
   words[count++] = (uint64_t)event->seq;
   words[count++] = (uint64_t)event->created_at_ms;
   words[count++] = size;

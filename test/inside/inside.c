@@ -498,6 +498,7 @@ static int is_kept_at(const char *conversation, uint64_t hash, int keep_it) {
   wanted.conversation = text_of(conversation);
   make_request(&asked, &wanted);
   CHECK(wanted.size == strlen(conversation) + strlen("instructor") + 4);
+  CHECK(memcmp(wanted.request, conversation, strlen(conversation) + 1) == 0);
   wanted.hash = hash;
   if (keep_it) keep(&asked, &wanted);
   return recall(&asked, &wanted);
@@ -532,6 +533,53 @@ static void a_request_has_eight_places(void) {
   CHECK(is_kept_at("talk-5", home, 1));
   CHECK(answers.answers[KEPT_ANSWERS - 3].version == 8);
   CHECK(answers.answers[KEPT_ANSWERS - 2].version == 7);
+}
+
+/* The size of the request of texts that are so long, and of an instructor's id of ten bytes; 0 where it is
+** not kept. */
+static size_t size_of_request(int conversation_size, int key_size) {
+  static const char letters[] =
+    "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz"
+    "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz"
+    "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz";
+  resolving asked = {.kept = &answers, .errarg = ""};
+  lookup wanted = {.why = CUSTMEM_WHY_NO_MATCH};
+  text conversation = {letters, conversation_size}, key = {letters + 1, key_size};
+  asked.instructor = text_of("instructor");
+  wanted.conversation = conversation;
+  wanted.channel = text_of("phone");
+  wanted.key = key;
+  make_request(&asked, &wanted);
+  if (wanted.size > 0) CHECK(memcmp(wanted.request, letters, (size_t)conversation_size) == 0);
+  return wanted.size;
+}
+
+static void a_request_that_is_too_long_is_not_kept(void) {
+  int size;
+  for (size = 1; size <= CUSTMEM_ID_MAX; size++) {
+    size_t all = (size_t)size + strlen("instructor") + strlen("phone") + 4;
+    CHECK(size_of_request(size, REQUEST_SIZE_MAX - (int)all) == REQUEST_SIZE_MAX);
+    CHECK(size_of_request(size, REQUEST_SIZE_MAX - (int)all - 1) == REQUEST_SIZE_MAX - 1);
+    CHECK(size_of_request(size, REQUEST_SIZE_MAX - (int)all + 1) == 0);
+  }
+}
+
+/* Requests of the greatest size beside each other. */
+static void a_kept_request_ends_where_the_next_answer_begins(void) {
+  char conversation[REQUEST_SIZE_MAX - sizeof "instructor" - 3 + 1];
+  int i, round;
+  answers.version = 9;
+  memset(conversation, 'x', sizeof conversation - 1);
+  conversation[sizeof conversation - 1] = '\0';
+  for (round = 0; round < 2; round++)
+    for (i = KEPT_PLACES - 1; i >= 0; i--) {
+      conversation[0] = (char)('a' + i);
+      CHECK(is_kept_at(conversation, (uint64_t)i, 1));
+    }
+  for (i = 0; i < KEPT_PLACES; i++) {
+    conversation[0] = (char)('a' + i);
+    CHECK(is_kept_at(conversation, (uint64_t)i, 0));
+  }
 }
 
 static void a_channels_rule_is_kept_for_the_next_one_of_its_name(void) {
@@ -820,6 +868,8 @@ int main(void) {
   what_is_found_in_anothers_place_is_damage();
   the_first_row_that_failed_says_why();
   a_request_has_eight_places();
+  a_request_that_is_too_long_is_not_kept();
+  a_kept_request_ends_where_the_next_answer_begins();
   a_channels_rule_is_kept_for_the_next_one_of_its_name();
   a_fault_in_a_chain_names_what_it_is_of();
   what_no_write_makes_is_no_sound_event();

@@ -381,6 +381,15 @@ const char *test_sql_error(void) {
   return state.sql_error;
 }
 
+int test_is_equal(const custmem_resolution *left, const custmem_resolution *right) {
+  return left->outcome == right->outcome && left->step == right->step &&
+         left->why == right->why && left->refusal == right->refusal &&
+         left->rules_version == right->rules_version &&
+         strcmp(left->customer_id, right->customer_id) == 0 &&
+         strcmp(left->normalized_identifier, right->normalized_identifier) == 0 &&
+         strcmp(left->event_name, right->event_name) == 0;
+}
+
 sqlite3 *test_plain(const char *path) {
   sqlite3 *db = NULL;
   if (sqlite3_open(path, &db) != SQLITE_OK || test_sql(db, "PRAGMA foreign_keys=OFF; PRAGMA recursive_triggers=OFF;") != SQLITE_OK || sqlite3_busy_timeout(db, 5000) != SQLITE_OK) {

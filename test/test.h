@@ -97,6 +97,9 @@ custmem_actor test_human(const char *instructor_id);
 /* Creates a WhatsApp customer and gives its id, valid until the sixteenth call after it. */
 const char *test_customer(custmem *store, const char *instructor_id, const char *phone);
 
+/* Whether two answers are the same in every field. */
+int test_is_equal(const custmem_resolution *left, const custmem_resolution *right);
+
 /* A plain connection to a file, as a stock sqlite3 shell's defaults make it: foreign keys off,
 ** recursive triggers off, no authorizer. The caller closes it. */
 sqlite3 *test_plain(const char *path);

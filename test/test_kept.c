@@ -30,10 +30,6 @@ static int lookups(sqlite3 *db) {
   return count;
 }
 
-static int is_equal(const custmem_resolution *left, const custmem_resolution *right) {
-  return memcmp(left, right, sizeof *left) == 0;
-}
-
 static void link_to(custmem *store, const char *conversation_id, const char *customer_id) {
   custmem_actor actor = test_human(A);
   CHECK_INT(
@@ -171,7 +167,7 @@ static void check_page(const scene *me, custmem_resolution *got) {
   ask(me->store, again);
   CHECK_INT(lookups(me->db), once);
   for (i = 0; i < ROWS; i++)
-    if (!CHECK(is_equal(&got[i], &again[i]))) printf("  (row %d)\n", i);
+    if (!CHECK(test_is_equal(&got[i], &again[i]))) printf("  (row %d)\n", i);
 }
 
 static void check_page_is_kept(const scene *me) {
@@ -187,7 +183,7 @@ static void check_page_against_others(const scene *me) {
   check_page(me, got);
   for (i = 0; i < ROWS; i++) {
     custmem_resolution anew = ask_anew(me, A, &PAGE[i]);
-    if (!CHECK(is_equal(&got[i], &anew))) printf("  (row %d)\n", i);
+    if (!CHECK(test_is_equal(&got[i], &anew))) printf("  (row %d)\n", i);
   }
 }
 
@@ -233,10 +229,10 @@ TEST(what_is_new_on_a_page_is_looked_for_beside_what_is_kept) {
     commit_something(me.store);
     CHECK_INT(custmem_resolve_many(me.store, A, some, count, got), CUSTMEM_OK);
     for (i = 0; i < count; i++)
-      CHECK(is_equal(&got[i], &whole[rows[i]]));
+      CHECK(test_is_equal(&got[i], &whole[rows[i]]));
     ask(me.store, got);
     for (i = 0; i < ROWS; i++)
-      CHECK(is_equal(&got[i], &whole[i]));
+      CHECK(test_is_equal(&got[i], &whole[i]));
   }
   scene_close(&me);
 }
@@ -257,7 +253,7 @@ TEST(one_conversation_is_kept_by_an_exclusive_store_alone) {
         custmem_resolve(me.store, A, "linked", NULL, NULL, 0, i == 0 ? &got : &again),
         CUSTMEM_OK
       );
-      if (i > 0) CHECK(is_equal(&got, &again));
+      if (i > 0) CHECK(test_is_equal(&got, &again));
       CHECK_INT(lookups(me.db), before + (exclusive[e] ? 1 : i + 1));
     }
     CHECK_TEXT(got.customer_id, me.anna);
@@ -335,7 +331,7 @@ TEST(an_answer_is_kept_for_its_own_request_alone) {
     for (i = 0; i < COUNT_OF(NAMES); i++) {
       CHECK_INT(custmem_resolve_many(store, NAMES[i], queries, REQUESTS, got), CUSTMEM_OK);
       for (r = 0; r < REQUESTS; r++)
-        wrong += !is_equal(&got[r], &expected[i][r]);
+        wrong += !test_is_equal(&got[r], &expected[i][r]);
     }
   CHECK_INT(wrong, 0);
   CHECK_INT(custmem_close(plain), CUSTMEM_OK);
@@ -565,7 +561,7 @@ TEST(what_was_not_committed_is_not_shown) {
   );
   ask(me.store, after);
   for (i = 0; i < ROWS; i++)
-    CHECK(is_equal(&before[i], &after[i]));
+    CHECK(test_is_equal(&before[i], &after[i]));
   for (o = 0; o < COUNT_OF(ops); o++) {
     vfs_shim_fault fault = {VFS_SHIM_BIT(0),    VFS_SHIM_ALL,     1, 0,
                             SQLITE_IOERR_WRITE, VFS_SHIM_NOT_DONE};
@@ -579,7 +575,7 @@ TEST(what_was_not_committed_is_not_shown) {
     vfs_shim_fail(NULL);
     ask(me.store, after);
     for (i = 0; i < ROWS; i++)
-      CHECK(is_equal(&before[i], &after[i]));
+      CHECK(test_is_equal(&before[i], &after[i]));
   }
   relink_to(me.store, "linked", me.anna, me.bruno);
   ask(me.store, after);
@@ -668,7 +664,8 @@ static int check_part(const custmem_resolution *got, const custmem_resolution *e
   for (r = 0; r < ROWS; r++) {
     failed += got[r].why == CUSTMEM_WHY_LOOKUP_FAILED;
     CHECK(
-      failed > 0 ? got[r].why == CUSTMEM_WHY_LOOKUP_FAILED : is_equal(&got[r], &expected[r])
+      failed > 0 ? got[r].why == CUSTMEM_WHY_LOOKUP_FAILED
+                 : test_is_equal(&got[r], &expected[r])
     );
     CHECK(failed == 0 || got[r].customer_id[0] == '\0');
   }
@@ -701,7 +698,7 @@ TEST(what_an_interrupt_left_unanswered_is_not_kept) {
     partly += failed > 0 && failed < ROWS;
     ask(me.store, got);
     for (i = 0; i < ROWS; i++)
-      CHECK(is_equal(&got[i], &expected[i]));
+      CHECK(test_is_equal(&got[i], &expected[i]));
   }
   CHECK(steps > ROWS && steps < 3000 && partly > ROWS);
   scene_close(&me);
@@ -725,7 +722,7 @@ TEST(without_memory_to_keep_them_in_the_answers_are_the_same) {
     before = lookups(me.db);
     ask(me.store, got);
     for (r = 0; r < ROWS; r++)
-      CHECK(is_equal(&got[r], &expected[r]));
+      CHECK(test_is_equal(&got[r], &expected[r]));
     CHECK_INT(lookups(me.db), before + 1);
   }
   sqlite3_hard_heap_limit64(0);
@@ -734,7 +731,7 @@ TEST(without_memory_to_keep_them_in_the_answers_are_the_same) {
   room = sqlite3_memory_used() - used;
   CHECK(room > 200000 && room < 260000);
   for (r = 0; r < ROWS; r++)
-    CHECK(is_equal(&got[r], &expected[r]));
+    CHECK(test_is_equal(&got[r], &expected[r]));
   scene_close(&me);
 }
 

@@ -77,15 +77,6 @@ static int is_filled(const custmem_resolution *got) {
          got->event_name[sizeof got->event_name - 1] == '\0';
 }
 
-static int is_equal(const custmem_resolution *left, const custmem_resolution *right) {
-  return left->outcome == right->outcome && left->step == right->step &&
-         left->why == right->why && left->refusal == right->refusal &&
-         left->rules_version == right->rules_version &&
-         strcmp(left->customer_id, right->customer_id) == 0 &&
-         strcmp(left->normalized_identifier, right->normalized_identifier) == 0 &&
-         strcmp(left->event_name, right->event_name) == 0;
-}
-
 static void check_answer(
   int line,
   const custmem_resolution *got,
@@ -1095,7 +1086,7 @@ TEST(a_batch_gives_what_single_calls_give) {
     forget_what_was_asked(box->store, box->of_a[0]);
     CHECK_INT(resolve_inbox(box, box->store, batch, sizes[s]), 0);
     for (i = 0; i < INBOX; i++)
-      different += !is_equal(&single[i], &batch[i]);
+      different += !test_is_equal(&single[i], &batch[i]);
     CHECK_INT(different, 0);
   }
   inbox_free(box);
@@ -1154,7 +1145,7 @@ TEST(resolution_is_deterministic_and_repeatable) {
   for (i = 0; i < 1000; i++) {
     custmem_resolution got;
     resolve_at(box, box->store, i % 40, &got);
-    different += !is_equal(&first[i % 40], &got);
+    different += !test_is_equal(&first[i % 40], &got);
   }
   CHECK_INT(different, 0);
   for (i = 0; i < KINDS; i++) {
@@ -1165,7 +1156,7 @@ TEST(resolution_is_deterministic_and_repeatable) {
     for (times = 0; times < 1000; times++) {
       custmem_resolution got;
       resolve_at(box, box->store, at, &got);
-      different += !is_equal(&first[at], &got);
+      different += !test_is_equal(&first[at], &got);
     }
   }
   CHECK_INT(different, 0);
@@ -1173,7 +1164,7 @@ TEST(resolution_is_deterministic_and_repeatable) {
   box->store = test_store(path);
   CHECK_INT(resolve_inbox(box, box->store, again, 50), 0);
   for (i = 0; i < INBOX; i++)
-    different += !is_equal(&first[i], &again[i]);
+    different += !test_is_equal(&first[i], &again[i]);
   CHECK_INT(different, 0);
   inbox_free(box);
 }
@@ -1636,15 +1627,15 @@ TEST(a_listener_is_told_once_for_each_call_with_all_its_answers) {
   CHECK_INT(resolve(store, A, "linked", "whatsapp", NUMBER, &got[0]), CUSTMEM_OK);
   CHECK_INT(me.notices, 1);
   CHECK_INT(me.count, 1);
-  CHECK(is_equal(&me.resolutions[0], &got[0]));
+  CHECK(test_is_equal(&me.resolutions[0], &got[0]));
   CHECK_INT(resolve(store, NULL, "linked", "whatsapp", NUMBER, &got[0]), CUSTMEM_OK);
   CHECK_INT(me.notices, 2);
-  CHECK(is_equal(&me.resolutions[0], &got[0]));
+  CHECK(test_is_equal(&me.resolutions[0], &got[0]));
   CHECK_INT(custmem_resolve_many(store, A, queries, 3, got), CUSTMEM_OK);
   CHECK_INT(me.notices, 3);
   CHECK_INT(me.count, 3);
   for (i = 0; i < 3; i++)
-    CHECK(is_equal(&me.resolutions[i], &got[i]));
+    CHECK(test_is_equal(&me.resolutions[i], &got[i]));
   CHECK_INT(me.wrong, 0);
   CHECK_INT(custmem_set_listener(store, NULL, NULL), CUSTMEM_OK);
   CHECK_INT(resolve(store, A, "linked", "whatsapp", NUMBER, &got[0]), CUSTMEM_OK);

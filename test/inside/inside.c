@@ -472,7 +472,7 @@ static void what_is_found_in_anothers_place_is_damage(void) {
 
 /* The first row's failure is the call's; of one row's the last. */
 static void the_first_row_that_failed_says_why(void) {
-  custmem_resolution resolutions[3];
+  custmem_resolution resolutions[3] = {{.why = CUSTMEM_WHY_NO_MATCH}};
   resolving many = {.resolutions = resolutions, .count = 3, .errarg = ""};
   fail_row(store, &many, 1, fail(store, CUSTMEM_IO, "one", "first"));
   CHECK(many.code == CUSTMEM_IO && many.failed_row == 1 && strcmp(many.errmsg, "first") == 0);

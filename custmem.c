@@ -3306,7 +3306,7 @@ static void answer_all(custmem_resolution *resolutions, int32_t first, int32_t c
 **
 ** version  of the file, when it was asked
 ** why      NO_MATCH where nobody was found, for whatever reason: that is the request's own
-** request  its texts, packed: four, and four NULs
+** request  its four texts, packed, each with its NUL: no request is the beginning of another
 */
 enum { KEPT_ANSWERS = 1024, KEPT_PLACES = 8, REQUEST_SIZE_MAX = 192 };
 

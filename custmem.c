@@ -262,11 +262,10 @@ static const char *const SCHEMA[] = {
 enum kind { CONTROL, READ, WRITE };
 
 enum statement {
-  BEGIN_READ,
   BEGIN_WRITE,
   COMMIT,
   ROLLBACK,
-  HOLD,
+  HOLD_WRITE,
   HOLD_READ,
   SELECT_APPLICATION_ID,
   SELECT_USER_VERSION,
@@ -330,16 +329,14 @@ static const struct {
   enum kind kind;
   const char *sql;
 } STATEMENTS[STATEMENT_COUNT] = {
-  [BEGIN_READ] = {CONTROL, "BEGIN"},
   [BEGIN_WRITE] = {CONTROL, "BEGIN IMMEDIATE"},
   [COMMIT] = {CONTROL, "COMMIT"},
   [ROLLBACK] = {CONTROL, "ROLLBACK"},
-  /* Left on its row for the length of a transaction. SQLite forgets an interrupt when no statement
-  ** runs: so one that comes between two statements is not lost. */
-  [HOLD] = {CONTROL, "SELECT 1"},
-  /* For a read it takes the lock, too: one that is not to be had is waited for once, not by each
-  ** statement. (A write must not hold a reader's lock: its commit could then never checkpoint.) */
-  [HOLD_READ] = {CONTROL, "SELECT (SELECT 1 FROM main.sqlite_schema LIMIT 1)"},
+  /* Left on their rows for the length of a transaction. SQLite forgets an interrupt when no statement
+  ** runs: so one that comes between two statements is not lost. A write must not hold a reader's lock
+  ** (its commit could then never checkpoint); a read takes it so, and is a transaction by that alone. */
+  [HOLD_WRITE] = {CONTROL, "SELECT 1"},
+  [HOLD_READ] = {CONTROL, "PRAGMA main.user_version"},
 
   [SELECT_APPLICATION_ID] = {READ, "PRAGMA main.application_id"},
   [SELECT_USER_VERSION] = {READ, "PRAGMA main.user_version"},
@@ -371,11 +368,10 @@ static const struct {
      " ORDER BY listed.id LIMIT ?3"},
 
   /* For each query (its number, conversation, key and channel) what its conversation is linked to,
-  ** and the customers with the key: number, `enum found`, conversation, customer. One statement is one read
-  ** transaction, so both steps see one moment. A second customer with the key is what tells "exactly
-  ** one" from "more than one": BETWEEN, since SQLite looks for no second row where all columns of a
-  ** unique index are equal. RESOLVE gives the link and the customers row by row: they are looked for
-  ** only if they are stepped to. */
+  ** and the customers with the key: number, `enum found`, conversation, customer. A second customer with
+  ** the key is what tells "exactly one" from "more than one": BETWEEN, since SQLite looks for no second
+  ** row where all columns of a unique index are equal. RESOLVE gives the link and the customers row by
+  ** row: they are looked for only if they are stepped to. */
   [RESOLVE] =
     {READ, "SELECT 0, CASE WHEN link.instructor_id <> ?1 THEN 0"
            " WHEN link.customer_id IS NOT NULL THEN 2 ELSE 1 END,"
@@ -1019,36 +1015,35 @@ static int run_control(custmem *store, enum statement id) {
 static void roll_back(custmem *store) {
   sqlite3_stmt *stmt = store->statements[ROLLBACK];
   int rc = SQLITE_INTERRUPT;
-  release(store->statements[HOLD]);
-  release(store->statements[HOLD_READ]);
+  release(store->statements[HOLD_WRITE]);
   while (rc == SQLITE_INTERRUPT && !sqlite3_get_autocommit(store->db)) {
     rc = sqlite3_step(stmt);
     release(stmt);
   }
 }
 
-static int begin(custmem *store, enum statement how, enum statement held) {
-  sqlite3_stmt *hold;
-  int row, rc = run_control(store, how);
-  if (rc == CUSTMEM_OK) rc = prepared(store, held, &hold);
-  if (rc == CUSTMEM_OK) rc = step(store, hold, &row);
-  if (rc != CUSTMEM_OK) roll_back(store);
-  return rc;
+static int hold(custmem *store, enum statement id) {
+  sqlite3_stmt *stmt;
+  int row, rc = prepared(store, id, &stmt);
+  return rc == CUSTMEM_OK ? step(store, stmt, &row) : rc;
 }
 
+/* Until end_read, which ends it also where it could not begin. */
 static int begin_read(custmem *store) {
-  return begin(store, BEGIN_READ, HOLD_READ);
+  return hold(store, HOLD_READ);
 }
 
 static void end_read(custmem *store) {
-  roll_back(store);
+  release(store->statements[HOLD_READ]);
 }
 
 static int begin_write(custmem *store) {
   int rc;
   if (store->read_only)
     return fail(store, CUSTMEM_READONLY, "store", "the store was opened read-only");
-  rc = begin(store, BEGIN_WRITE, HOLD);
+  rc = run_control(store, BEGIN_WRITE);
+  if (rc == CUSTMEM_OK) rc = hold(store, HOLD_WRITE);
+  if (rc != CUSTMEM_OK) roll_back(store);
   store->writing = rc == CUSTMEM_OK;
   return rc;
 }
@@ -2146,16 +2141,17 @@ static int authorize(
       if (strcmp(table, updatable[i][0]) == 0 && strcmp(column, updatable[i][1]) == 0)
         return SQLITE_OK;
     return SQLITE_DENY;
-  case SQLITE_PRAGMA: /* the "table" is the pragma's name */
-    return strcmp(table, "integrity_check") == 0 ? SQLITE_OK : SQLITE_DENY;
+  case SQLITE_PRAGMA: /* the "table" is the pragma's name, the "column" what it is set to */
+    if (strcmp(table, "integrity_check") == 0) return SQLITE_OK;
+    return strcmp(table, "user_version") == 0 && column == NULL ? SQLITE_OK : SQLITE_DENY;
   default:
     return SQLITE_DENY;
   }
 }
 
 static int prepare_control(custmem *store) {
-  static const enum statement control[] = {BEGIN_READ, BEGIN_WRITE, COMMIT,
-                                           ROLLBACK,   HOLD,        HOLD_READ};
+  static const enum statement control[] = {
+    BEGIN_WRITE, COMMIT, ROLLBACK, HOLD_WRITE, HOLD_READ};
   sqlite3_stmt *stmt;
   size_t i;
   int rc = CUSTMEM_OK;
@@ -3402,11 +3398,10 @@ static int take_identifier(
   return CUSTMEM_WHY_NO_MATCH;
 }
 
-/* The answers that are kept, if they may be used: where nothing can be committed between this look at
-** the file's version and the call's end. Without memory for them, none are. */
-static kept_answers *have_kept(custmem *store, int in_transaction) {
+/* The answers that are kept, if nothing can be committed between this look at the file's version and the
+** call's end: within a read transaction, or in an exclusive store. Without memory for them, none are. */
+static kept_answers *have_kept(custmem *store) {
   int rc;
-  if (!in_transaction && !store->exclusive) return NULL;
   if (store->kept == NULL) {
     store->kept = sqlite3_malloc64(sizeof *store->kept);
     if (store->kept == NULL) return NULL;
@@ -3605,7 +3600,7 @@ static int resolve_all(custmem *store, resolving *asked, int32_t *answered) {
            : fail(store, asked->code, asked->errarg, "%s", asked->errmsg);
 }
 
-/* One conversation needs no transaction of its own: its statement is one. */
+/* One statement on a file that nobody else commits to needs no transaction but its own. */
 static int resolve_page(
   custmem *store,
   const char *instructor_id,
@@ -3617,15 +3612,16 @@ static int resolve_page(
   resolving asked = {NO_TEXT, queries, resolutions, count, NULL, NULL,
                      NULL,    0,       CUSTMEM_OK,  "",    ""};
   int32_t answered = 0;
-  int rc = CUSTMEM_OK, why = CUSTMEM_WHY_NO_INSTRUCTOR;
+  int rc = CUSTMEM_OK, why = CUSTMEM_WHY_NO_INSTRUCTOR,
+      is_alone = count == 1 && store->exclusive;
   if (take_instructor(store, instructor_id, &asked.instructor) == CUSTMEM_OK) {
     why = CUSTMEM_WHY_LOOKUP_FAILED;
-    if (count > 1) rc = begin_read(store);
+    if (!is_alone) rc = begin_read(store);
     if (rc == CUSTMEM_OK) {
-      asked.kept = have_kept(store, count > 1);
+      asked.kept = have_kept(store);
       rc = resolve_all(store, &asked, &answered);
     }
-    if (count > 1) end_read(store);
+    if (!is_alone) end_read(store);
   }
   answer_all(resolutions, answered, count, why);
   tell(store, &notice);

@@ -524,11 +524,10 @@ CUSTMEM_API int custmem_resolve(
 ** any other failure (I/O, memory, an interrupt) leaves those after it UNLINKED, LOOKUP_FAILED: what
 ** could be found then would be of another moment.
 **
-** An inbox asks for the same page at each refresh. A store keeps the answers of some thousand requests
-** (a quarter of a megabyte, had by the first page of two or more, given back by custmem_close; without
-** it, the answers are the same), and uses one as long as nothing at all has been committed to the file since,
-** by this handle, another, or another program: each call asks SQLite for that, within its transaction. A
-** store that is `exclusive` does so for custmem_resolve, too. */
+** An inbox asks for the same page at each refresh. A store keeps the answers of some thousand requests of
+** either call (a quarter of a megabyte, had by the first, given back by custmem_close; without it, the answers
+** are the same), and uses one as long as nothing at all has been committed to the file since, by this handle,
+** another, or another program: each call asks SQLite for that, within its transaction. */
 CUSTMEM_API int custmem_resolve_many(
   custmem *store,
   const char *instructor_id, /* may be NULL: all UNLINKED */

@@ -468,13 +468,15 @@ static const char *customer_after(const struct worker *me, int64_t count) {
   return me->customers[changes % 2];
 }
 
-/* A page between two looks at the chain's head. Where nothing was committed between these, there is one
-** answer only: an older one was kept too long. *exact counts how often that was so. */
+/* A page and one conversation between two looks at the chain's head. Where nothing was committed between
+** these, there is one answer only: an older one was kept too long. *exact counts how often that was so. */
 static int read_page(const struct worker *me, custmem *store, int64_t *exact, int *done) {
-  custmem_resolution found[COUNT_OF(PAGE)];
+  custmem_resolution found[COUNT_OF(PAGE)], one;
   custmem_head before, after;
   if (custmem_audit_head(store, INSTRUCTOR, &before) != CUSTMEM_OK) return __LINE__;
   if (custmem_resolve_many(store, INSTRUCTOR, PAGE, COUNT_OF(PAGE), found) != CUSTMEM_OK)
+    return __LINE__;
+  if (custmem_resolve(store, INSTRUCTOR, CONVERSATION, NULL, NULL, 0, &one) != CUSTMEM_OK)
     return __LINE__;
   if (custmem_audit_head(store, INSTRUCTOR, &after) != CUSTMEM_OK) return __LINE__;
   if (!is_either(me, &found[0])) return __LINE__;
@@ -483,6 +485,7 @@ static int read_page(const struct worker *me, custmem *store, int64_t *exact, in
   if (before.count != after.count) return 0;
   ++*exact;
   if (*done != (after.count == RELINKS + 2)) return __LINE__;
+  if (strcmp(one.customer_id, customer_after(me, after.count)) != 0) return __LINE__;
   return strcmp(found[0].customer_id, customer_after(me, after.count)) == 0 ? 0 : __LINE__;
 }
 

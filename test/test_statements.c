@@ -212,6 +212,9 @@ TEST(the_connection_can_do_nothing_that_no_statement_does) {
     "ATTACH ':memory:' AS other",
     "PRAGMA writable_schema = ON",
     "PRAGMA foreign_keys = OFF",
+    "PRAGMA user_version = 2",
+    "PRAGMA user_version = 0",
+    "PRAGMA application_id",
     "PRAGMA journal_mode = DELETE",
     "VACUUM",
     "SAVEPOINT s",
@@ -409,7 +412,7 @@ static void see_write(int op, int kind, void *ctx) {
   (void)kind, (void)ctx;
   if (op != VFS_SHIM_WRITE) return;
   writes_seen++;
-  writes_outside += sqlite3_get_autocommit(caught) != 0;
+  writes_outside += sqlite3_txn_state(caught, "main") != SQLITE_TXN_READ;
 }
 
 TEST(a_backup_writes_while_the_store_is_held_at_one_moment) {

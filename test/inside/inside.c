@@ -838,14 +838,18 @@ static void an_image_that_there_is_no_memory_for_is_made_later(void) {
   CHECK(guard(store) == CUSTMEM_OK);
 }
 
-/* A write's statement is had in a write only; a transaction that cannot be held is not left open. */
-static void a_transaction_that_cannot_be_held_is_ended(void) {
-  CHECK(begin(store, BEGIN_WRITE, INSERT_LINK) == CUSTMEM_INTERNAL);
-  CHECK(sqlite3_get_autocommit(store->db));
-  CHECK(begin(store, BEGIN_READ, HOLD_READ) == CUSTMEM_OK);
-  CHECK(!sqlite3_get_autocommit(store->db));
+/* A read is a transaction as long as it is held; what a write alone may do is not had in it. */
+static void a_transaction_lasts_as_long_as_it_is_held(void) {
+  CHECK(hold(store, INSERT_LINK) == CUSTMEM_INTERNAL);
+  CHECK(sqlite3_txn_state(store->db, "main") == SQLITE_TXN_NONE);
+  CHECK(begin_read(store) == CUSTMEM_OK);
+  CHECK(sqlite3_txn_state(store->db, "main") == SQLITE_TXN_READ);
   end_read(store);
-  CHECK(sqlite3_get_autocommit(store->db));
+  CHECK(sqlite3_txn_state(store->db, "main") == SQLITE_TXN_NONE);
+  CHECK(begin_write(store) == CUSTMEM_OK && store->writing);
+  CHECK(sqlite3_txn_state(store->db, "main") == SQLITE_TXN_WRITE);
+  CHECK(end_write(store, CUSTMEM_NO_CHANGE) == CUSTMEM_NO_CHANGE && !store->writing);
+  CHECK(sqlite3_txn_state(store->db, "main") == SQLITE_TXN_NONE);
 }
 
 static void sql_that_fails_is_said_to_fail(void) {
@@ -879,7 +883,7 @@ int main(void) {
   an_older_library_is_refused();
   files_are_looked_for_and_made_by_one_thread_at_a_time();
   an_image_that_there_is_no_memory_for_is_made_later();
-  a_transaction_that_cannot_be_held_is_ended();
+  a_transaction_lasts_as_long_as_it_is_held();
   sql_that_fails_is_said_to_fail();
   custmem_close(store);
   return failures != 0;

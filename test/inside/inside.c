@@ -838,6 +838,17 @@ static void an_image_that_there_is_no_memory_for_is_made_later(void) {
   CHECK(guard(store) == CUSTMEM_OK);
 }
 
+/* A write that cannot be held has not begun. */
+static void a_write_that_cannot_be_held_is_ended(void) {
+  sqlite3_stmt **held = &store->statements[HOLD_WRITE];
+  sqlite3_finalize(*held);
+  CHECK(sqlite3_prepare_v2(store->db, "SELECT json('{')", -1, held, NULL) == SQLITE_OK);
+  CHECK(begin_write(store) != CUSTMEM_OK && !store->writing);
+  CHECK(sqlite3_txn_state(store->db, "main") == SQLITE_TXN_NONE);
+  sqlite3_finalize(*held);
+  *held = NULL;
+}
+
 /* A read is a transaction as long as it is held; what a write alone may do is not had in it. */
 static void a_transaction_lasts_as_long_as_it_is_held(void) {
   CHECK(hold(store, INSERT_LINK) == CUSTMEM_INTERNAL);
@@ -883,6 +894,7 @@ int main(void) {
   an_older_library_is_refused();
   files_are_looked_for_and_made_by_one_thread_at_a_time();
   an_image_that_there_is_no_memory_for_is_made_later();
+  a_write_that_cannot_be_held_is_ended();
   a_transaction_lasts_as_long_as_it_is_held();
   sql_that_fails_is_said_to_fail();
   custmem_close(store);

@@ -3398,8 +3398,9 @@ static int take_identifier(
   return CUSTMEM_WHY_NO_MATCH;
 }
 
-/* The answers that are kept, if nothing can be committed between this look at the file's version and the
-** call's end: within a read transaction, or in an exclusive store. Without memory for them, none are. */
+/* The answers that are kept, and the file's version now: for a caller who knows that nothing can be
+** committed before its call ends, since it holds a read transaction or the store is exclusive. NULL
+** where there is no memory for them. */
 static kept_answers *have_kept(custmem *store) {
   int rc;
   if (store->kept == NULL) {

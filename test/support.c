@@ -290,17 +290,37 @@ void test_options(custmem_options *options) {
   options->random = seeded_bytes;
 }
 
-custmem *test_store(const char *path) {
+static int64_t clock_of(void *now_ms) {
+  return *(const int64_t *)now_ms;
+}
+
+void test_clock(custmem_options *options, int64_t *now_ms) {
+  options->now_ms = clock_of;
+  options->source_ctx = now_ms;
+}
+
+static custmem *open_or_say(const char *path, custmem_options *options) {
   custmem *store = NULL;
-  custmem_options options;
   char message[CUSTMEM_MESSAGE_MAX + 1];
   int rc;
-  test_options(&options);
-  options.message = message;
-  options.message_size = sizeof message;
-  rc = custmem_open(path != NULL ? path : ":memory:", &options, &store);
+  options->message = message;
+  options->message_size = sizeof message;
+  rc = custmem_open(path, options, &store);
   if (rc != CUSTMEM_OK) printf("cannot open: %s: %s\n", custmem_code_name(rc), message);
   return store;
+}
+
+custmem *test_store(const char *path) {
+  custmem_options options;
+  test_options(&options);
+  return open_or_say(path != NULL ? path : ":memory:", &options);
+}
+
+custmem *test_store_at(const char *path, int64_t *now_ms) {
+  custmem_options options;
+  test_options(&options);
+  test_clock(&options, now_ms);
+  return open_or_say(path, &options);
 }
 
 static sqlite3 *caught;
@@ -365,6 +385,41 @@ const char *test_customer(custmem *store, const char *instructor_id, const char 
   );
   if (rc != CUSTMEM_OK) printf("cannot create: %s\n", custmem_errmsg(store));
   return customer->id;
+}
+
+int test_link(
+  custmem *store,
+  const char *instructor_id,
+  const char *conversation_id,
+  const char *customer_id
+) {
+  custmem_actor actor = test_human(instructor_id);
+  return custmem_link(
+    store, &actor, conversation_id, customer_id, "known to me", CUSTMEM_NUL_TERMINATED, NULL, 0,
+    NULL
+  );
+}
+
+int test_unlink(
+  custmem *store,
+  const char *instructor_id,
+  const char *conversation_id,
+  const char *customer_id
+) {
+  custmem_actor actor = test_human(instructor_id);
+  return custmem_unlink(
+    store, &actor, conversation_id, customer_id, "a mistake", CUSTMEM_NUL_TERMINATED, NULL, 0,
+    NULL
+  );
+}
+
+void test_message_about(custmem *store, const char *id, char *message, size_t size) {
+  const char *text = custmem_errmsg(store);
+  const char *at = strstr(text, id);
+  if (at != NULL)
+    snprintf(message, size, "%.*s<id>%s", (int)(at - text), text, at + strlen(id));
+  else
+    snprintf(message, size, "%s", text);
 }
 
 /* ---- A plain connection -------------------------------------------------------------------- */

@@ -79,8 +79,13 @@ const char *test_path(const char *name);
 void test_sources_reset(void);
 void test_options(custmem_options *options);
 
-/* Opens with test_options; NULL for ":memory:". On failure it prints why, and gives NULL. */
+/* Instead of that clock, one that shows what the test's variable holds. */
+void test_clock(custmem_options *options, int64_t *now_ms);
+
+/* Opens with test_options; NULL for ":memory:". On failure it prints why, and gives NULL. The second one
+** has the test's own clock. */
 custmem *test_store(const char *path);
+custmem *test_store_at(const char *path, int64_t *now_ms);
 
 /* Opens with the options, or as test_store does without any, and gives the connection too, which no caller
 ** of custmem has. NULL on failure. */
@@ -96,6 +101,23 @@ custmem_actor test_human(const char *instructor_id);
 
 /* Creates a WhatsApp customer and gives its id, valid until the sixteenth call after it. */
 const char *test_customer(custmem *store, const char *instructor_id, const char *phone);
+
+/* Links and unlinks as a human of the instructor; give custmem's code. */
+int test_link(
+  custmem *store,
+  const char *instructor_id,
+  const char *conversation_id,
+  const char *customer_id
+);
+int test_unlink(
+  custmem *store,
+  const char *instructor_id,
+  const char *conversation_id,
+  const char *customer_id
+);
+
+/* The message of the last error, with the id that it speaks of made neutral. */
+void test_message_about(custmem *store, const char *id, char *message, size_t size);
 
 /* Whether two answers are the same in every field. */
 int test_is_equal(const custmem_resolution *left, const custmem_resolution *right);

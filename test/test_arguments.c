@@ -367,16 +367,6 @@ struct scene {
   int64_t data_version;
 };
 
-static int must_link(
-  custmem *store,
-  const char *instructor_id,
-  const char *conversation_id,
-  const char *customer_id
-) {
-  custmem_actor actor = test_human(instructor_id);
-  return custmem_link(store, &actor, conversation_id, customer_id, "scene", -1, NULL, 0, NULL);
-}
-
 static void make_scene(struct scene *scene, const char *name) {
   char backup[64];
   memset(scene, 0, sizeof *scene);
@@ -387,8 +377,8 @@ static void make_scene(struct scene *scene, const char *name) {
   strcpy(scene->anna, test_customer(scene->store, OURS, "+39 333 1234567"));
   strcpy(scene->bruno, test_customer(scene->store, OURS, "+39 333 1234568"));
   strcpy(scene->theirs, test_customer(scene->store, THEIRS, "+39 333 1234569"));
-  CHECK_INT(must_link(scene->store, OURS, "linked", scene->anna), CUSTMEM_OK);
-  CHECK_INT(must_link(scene->store, THEIRS, "theirs", scene->theirs), CUSTMEM_OK);
+  CHECK_INT(test_link(scene->store, OURS, "linked", scene->anna), CUSTMEM_OK);
+  CHECK_INT(test_link(scene->store, THEIRS, "theirs", scene->theirs), CUSTMEM_OK);
   scene->plain = test_plain(scene->path);
   scene->data_version = test_sql_int(scene->plain, "PRAGMA data_version");
 }

@@ -92,20 +92,6 @@ enum { EVENTS_A = 12, LINKS_A = 4, EVENTS_B = 5, LINKS_B = 2 };
 
 static int64_t clock_ms;
 
-static int64_t clock_now(void *ctx) {
-  (void)ctx;
-  return clock_ms;
-}
-
-static custmem *open_store(const char *path) {
-  custmem *store = NULL;
-  custmem_options options;
-  test_options(&options);
-  options.now_ms = clock_now;
-  CHECK_INT(custmem_open(path, &options, &store), CUSTMEM_OK);
-  return store;
-}
-
 /* The id of an instructor's customer, "" for none. Valid until the eighth call after it. */
 static const char *customer_id(int who, char letter) {
   static char ids[8][CUSTMEM_UUID_SIZE + 1];
@@ -162,7 +148,7 @@ static void make_store(char path[PATH_SIZE], const char *name, const char *store
   snprintf(path, PATH_SIZE, "%s", test_path(name));
   remove(path);
   clock_ms = NOON;
-  custmem_close(open_store(path));
+  custmem_close(test_store_at(path, &clock_ms));
   db = intruder(path);
   snprintf(sql, sizeof sql, "UPDATE store SET id = '%s'", store_id);
   CHECK_INT(run(db, sql, 0), 1);
@@ -230,7 +216,7 @@ static void make_chain(
 ) {
   custmem *store;
   make_store(path, name, store_id);
-  store = open_store(path);
+  store = test_store_at(path, &clock_ms);
   memset(heads, 0, sizeof *heads);
   act_all(store, CHAIN, 0, COUNT_OF(CHAIN), heads);
   custmem_close(store);
@@ -248,14 +234,14 @@ static int verify_file(
   const custmem_head *anchor,
   custmem_report *report
 ) {
-  custmem *store = open_store(path);
+  custmem *store = test_store_at(path, &clock_ms);
   int rc = verify(store, who, anchor, report);
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
   return rc;
 }
 
 static int check_file(const char *path, custmem_report *report) {
-  custmem *store = open_store(path);
+  custmem *store = test_store_at(path, &clock_ms);
   int rc;
   memset(report, 0xAA, sizeof *report);
   rc = custmem_check(store, report);
@@ -295,7 +281,7 @@ TEST(the_frozen_chain_has_the_documented_hashes) {
   int64_t seq[INSTRUCTORS] = {0, 0, 0};
   int i;
   make_store(path, "frozen.db", STORE_ID);
-  store = open_store(path);
+  store = test_store_at(path, &clock_ms);
   for (i = 0; i < COUNT_OF(FROZEN); i++) {
     const struct step *step = &FROZEN[i];
     CHECK_INT(act(store, step, &written), CUSTMEM_OK);
@@ -328,7 +314,7 @@ TEST(what_is_not_there_is_null_in_the_file) {
   struct heads heads;
   sqlite3 *db;
   make_store(path, "null.db", STORE_ID);
-  store = open_store(path);
+  store = test_store_at(path, &clock_ms);
   memset(&heads, 0, sizeof heads);
   act_all(store, FROZEN, 0, COUNT_OF(FROZEN), &heads);
   db = test_plain(path);
@@ -372,7 +358,7 @@ TEST(an_empty_chain_is_bound_to_the_store_and_the_instructor) {
     char path[PATH_SIZE];
     custmem *store;
     make_store(path, i == 0 ? "empty-1.db" : "empty-2.db", cases[i].store_id);
-    store = open_store(path);
+    store = test_store_at(path, &clock_ms);
     for (who = 0; who < INSTRUCTORS; who++) {
       custmem_head head;
       custmem_report report;
@@ -406,7 +392,7 @@ TEST(three_hundred_events_have_the_documented_hashes) {
   int64_t seq;
   int met = 0;
   make_store(path, "many.db", STORE_ID);
-  store = open_store(path);
+  store = test_store_at(path, &clock_ms);
   for (seq = 1; seq <= 300; seq++) {
     step.at_ms = NOON + seq;
     CHECK_INT(act(store, &step, &written), CUSTMEM_OK);
@@ -433,7 +419,7 @@ TEST(events_of_every_size_have_the_documented_hashes) {
   int size;
   memset(longest, 'r', SIZES);
   make_store(path, "sizes.db", STORE_ID);
-  store = open_store(path);
+  store = test_store_at(path, &clock_ms);
   for (size = 1; size <= SIZES; size++) {
     step.reason = longest + SIZES - size;
     CHECK_INT(act(store, &step, &written), CUSTMEM_OK);
@@ -469,7 +455,7 @@ TEST(each_write_makes_one_event_and_a_refused_one_none) {
   uint64_t rows;
   int i;
   make_store(path, "one.db", STORE_ID);
-  store = open_store(path);
+  store = test_store_at(path, &clock_ms);
   memset(&heads, 0, sizeof heads);
   act_all(store, CHAIN, 0, 2, &heads);
   rows = test_rows(path);
@@ -564,7 +550,7 @@ TEST(a_trail_is_read_in_pages_of_any_size_from_anywhere) {
   struct heads heads;
   custmem *store;
   make_chain(path, "pages.db", STORE_ID, &heads);
-  store = open_store(path);
+  store = test_store_at(path, &clock_ms);
   check_pages(store, A, NULL, EVENTS_A);
   check_pages(store, B, NULL, EVENTS_B);
   check_pages(store, LONG, NULL, 0);
@@ -584,7 +570,7 @@ TEST(a_history_is_one_conversations_and_one_instructors) {
   custmem *store;
   int i;
   make_chain(path, "history.db", STORE_ID, &heads);
-  store = open_store(path);
+  store = test_store_at(path, &clock_ms);
   for (i = 0; i < COUNT_OF(cases); i++)
     check_pages(store, cases[i].who, cases[i].conversation, cases[i].events);
   custmem_close(store);
@@ -601,7 +587,7 @@ TEST(time_never_sorts) {
   struct step step = {A, 0, 'A', "conversation-1", "r", NULL, 0, NULL};
   int i;
   make_store(path, "time.db", STORE_ID);
-  store = open_store(path);
+  store = test_store_at(path, &clock_ms);
   for (i = 0; i < COUNT_OF(times); i++) {
     step.at_ms = times[i];
     CHECK_INT(act(store, &step, &written), CUSTMEM_OK);
@@ -710,7 +696,7 @@ TEST(a_malformed_anchor_is_misuse) {
   custmem_head anchor;
   int at;
   make_chain(path, "malformed.db", STORE_ID, &heads);
-  store = open_store(path);
+  store = test_store_at(path, &clock_ms);
   anchor = heads.of[A][3];
   anchor.count = -1;
   CHECK_INT(verify(store, A, &anchor, &report), CUSTMEM_MISUSE);
@@ -969,7 +955,7 @@ static void check_attacks(const struct attack *attacks, int count) {
   db = intruder(path);
   snprintf(sql, sizeof sql, "ATTACH '%s' AS clean; ATTACH '%s' AS other", clean, other);
   CHECK_INT(test_sql(db, sql), SQLITE_OK);
-  store = open_store(path);
+  store = test_store_at(path, &clock_ms);
   CHECK_INT(verify(store, A, NULL, &report), CUSTMEM_OK);
   for (i = 0; i < count; i++)
     for (n = attacks[i].first; n <= attacks[i].last; n++)
@@ -1062,7 +1048,7 @@ TEST(names_at_their_limit_are_reported_whole) {
 static void make_frozen(char path[PATH_SIZE], const char *name, struct heads *heads) {
   custmem *store;
   make_store(path, name, STORE_ID);
-  store = open_store(path);
+  store = test_store_at(path, &clock_ms);
   memset(heads, 0, sizeof *heads);
   act_all(store, FROZEN, 0, COUNT_OF(FROZEN), heads);
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
@@ -1150,7 +1136,7 @@ TEST(a_hash_of_another_size_is_damage_to_every_reader) {
       INSTRUCTOR[A], (int)heads.of[A][5].count
     );
     CHECK_INT(intrude(path, sql), 1);
-    store = open_store(path);
+    store = test_store_at(path, &clock_ms);
     CHECK_INT(custmem_audit_head(store, INSTRUCTOR[A], &head), CUSTMEM_CORRUPT);
     CHECK_INT(head.count, 0);
     CHECK_TEXT(head.hash, "");
@@ -1313,7 +1299,7 @@ TEST(a_history_that_took_another_turn_is_found_by_an_anchor_alone) {
   custmem *store;
   int64_t seq;
   make_store(path, "fork-1.db", STORE_ID);
-  store = open_store(path);
+  store = test_store_at(path, &clock_ms);
   memset(&heads, 0, sizeof heads);
   act_all(store, CHAIN, 0, 9, &heads);
   snprintf(fork, sizeof fork, "%s", test_path("fork-2.db"));
@@ -1321,7 +1307,7 @@ TEST(a_history_that_took_another_turn_is_found_by_an_anchor_alone) {
   forked = heads;
   act_all(store, CHAIN, 9, COUNT_OF(CHAIN), &heads);
   custmem_close(store);
-  store = open_store(fork);
+  store = test_store_at(fork, &clock_ms);
   act_all(store, &turn, 0, 1, &forked);
   custmem_close(store);
   for (seq = 0; seq < forked.count[A]; seq++) {

@@ -19,20 +19,6 @@
 /* A clock that the test sets. */
 static int64_t set_clock;
 
-static int64_t read_set_clock(void *ctx) {
-  (void)ctx;
-  return set_clock;
-}
-
-static custmem *open_with_set_clock(const char *path) {
-  custmem *store = NULL;
-  custmem_options options;
-  test_options(&options);
-  options.now_ms = read_set_clock;
-  CHECK_INT(custmem_open(path, &options, &store), CUSTMEM_OK);
-  return store;
-}
-
 static int create(
   custmem *store,
   const char *instructor_id,
@@ -109,16 +95,6 @@ static int64_t rows_of(const char *path, const char *sql) {
 }
 
 #define CUSTOMERS_IN(path) rows_of(path, "SELECT count(*) FROM customers")
-
-/* The error message, with the id it speaks of made neutral. */
-static void message_about(custmem *store, const char *id, char *message, size_t size) {
-  const char *text = custmem_errmsg(store);
-  const char *at = strstr(text, id);
-  if (at != NULL)
-    snprintf(message, size, "%.*s<id>%s", (int)(at - text), text, at + strlen(id));
-  else
-    snprintf(message, size, "%s", text);
-}
 
 /* ---- Creating ------------------------------------------------------------------------------ */
 
@@ -626,7 +602,7 @@ TEST(a_clock_or_a_random_source_that_gives_nonsense_makes_no_customer) {
   uint64_t rows;
   size_t i;
   set_clock = 1;
-  store = open_with_set_clock(path);
+  store = test_store_at(path, &set_clock);
   REQUIRE(store != NULL);
   rows = test_rows(path);
   for (i = 0; i < COUNT_OF(times); i++) {
@@ -661,7 +637,7 @@ TEST(a_random_source_that_repeats_itself_never_mixes_two_customers_up) {
   set_clock = 1750000000000;
   random_fails = 0;
   test_options(&options);
-  options.now_ms = read_set_clock;
+  test_clock(&options, &set_clock);
   options.random = same_bytes;
   REQUIRE(custmem_open(path, &options, &store) == CUSTMEM_OK);
   CHECK_INT(create(store, A, "whatsapp", "393331234567", "Anna", &first, NULL), CUSTMEM_OK);
@@ -729,7 +705,7 @@ TEST(ids_are_version_7_uuids_of_the_clocks_time) {
   custmem_customer made[COUNT_OF(times)];
   size_t i, j;
   set_clock = times[0];
-  store = open_with_set_clock(":memory:");
+  store = test_store_at(":memory:", &set_clock);
   REQUIRE(store != NULL);
   for (i = 0; i < COUNT_OF(times); i++) {
     char raw[24];
@@ -766,7 +742,7 @@ TEST(the_random_bits_of_an_id_are_all_of_the_sources) {
   custmem_info info;
   custmem_customer made;
   test_options(&options);
-  options.now_ms = read_set_clock;
+  test_clock(&options, &set_clock);
   options.random = told_bytes;
   set_clock = INT64_C(0x0123456789ab);
   random_turn = 0;
@@ -784,7 +760,7 @@ TEST(a_customer_keeps_when_it_was_made_and_says_when_it_changed) {
   custmem *store;
   custmem_customer made, changed, read;
   set_clock = INT64_C(1750000000000);
-  store = open_with_set_clock(":memory:");
+  store = test_store_at(":memory:", &set_clock);
   REQUIRE(store != NULL);
   set_clock = INT64_C(1750000001000);
   CHECK_INT(create(store, A, "whatsapp", "393331234567", "Anna", &made, NULL), CUSTMEM_OK);
@@ -1003,16 +979,16 @@ TEST(another_instructors_customer_and_none_give_the_same_answer) {
                  ? set_display(store, B, ids[i], "mine", &read)
                  : custmem_conversations(store, B, ids[i], NULL, &conversation, 1, &count);
       CHECK_INT(rc, CUSTMEM_NO_CUSTOMER);
-      message_about(store, ids[i], messages[i], sizeof of_none);
+      test_message_about(store, ids[i], messages[i], sizeof of_none);
       CHECK_TEXT(custmem_errarg(store), "customer_id");
     }
     CHECK(of_none[0] != '\0');
     CHECK_TEXT(of_other, of_none);
   }
   CHECK_INT(find(store, B, "393331234567", &read), CUSTMEM_NO_CUSTOMER);
-  message_about(store, "393331234567", of_other, sizeof of_other);
+  test_message_about(store, "393331234567", of_other, sizeof of_other);
   CHECK_INT(find(store, B, "393330000000", &read), CUSTMEM_NO_CUSTOMER);
-  message_about(store, "393330000000", of_none, sizeof of_none);
+  test_message_about(store, "393330000000", of_none, sizeof of_none);
   CHECK_TEXT(of_other, of_none);
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
 }

@@ -30,16 +30,6 @@ static int lookups(sqlite3 *db) {
   return count;
 }
 
-static void link_to(custmem *store, const char *conversation_id, const char *customer_id) {
-  custmem_actor actor = test_human(A);
-  CHECK_INT(
-    custmem_link(
-      store, &actor, conversation_id, customer_id, "known to me", ENDS, NULL, 0, NULL
-    ),
-    CUSTMEM_OK
-  );
-}
-
 static void relink_to(
   custmem *store,
   const char *conversation_id,
@@ -50,16 +40,6 @@ static void relink_to(
   CHECK_INT(
     custmem_relink(
       store, &actor, conversation_id, from_id, to_id, "a mistake", ENDS, NULL, 0, NULL
-    ),
-    CUSTMEM_OK
-  );
-}
-
-static void unlink_from(custmem *store, const char *conversation_id, const char *customer_id) {
-  custmem_actor actor = test_human(A);
-  CHECK_INT(
-    custmem_unlink(
-      store, &actor, conversation_id, customer_id, "a mistake", ENDS, NULL, 0, NULL
     ),
     CUSTMEM_OK
   );
@@ -109,7 +89,7 @@ static int scene_open(scene *me, const char *path, int exclusive) {
     me->db = NULL; /* a store in memory has had others, to copy its tables with */
   strcpy(me->anna, test_customer(me->store, A, NUMBER));
   strcpy(me->bruno, test_customer(me->store, A, OTHER_NUMBER));
-  link_to(me->store, "linked", me->anna);
+  CHECK_INT(test_link(me->store, A, "linked", me->anna), CUSTMEM_OK);
   return CHECK_INT(
     custmem_link(
       me->store, &other, "theirs", test_customer(me->store, B, NUMBER), "r", ENDS, NULL, 0, NULL
@@ -269,7 +249,7 @@ TEST(one_conversation_is_kept_as_those_of_a_page_are) {
       CHECK(test_is_equal(&got, &page[i]));
     }
     CHECK_INT(lookups(me.db), before);
-    unlink_from(me.store, "linked", me.anna);
+    CHECK_INT(test_unlink(me.store, A, "linked", me.anna), CUSTMEM_OK);
     CHECK_INT(custmem_resolve(me.store, A, "linked", NULL, NULL, 0, &got), CUSTMEM_OK);
     CHECK_TEXT(got.customer_id, "");
     scene_close(&me);
@@ -412,7 +392,7 @@ typedef struct crowd {
 
 static void crowd_link(crowd *me, int i) {
   if (me->linked[i] < 0)
-    link_to(me->store, me->names[i], me->customers[i % 2]);
+    CHECK_INT(test_link(me->store, A, me->names[i], me->customers[i % 2]), CUSTMEM_OK);
   else
     relink_to(
       me->store, me->names[i], me->customers[me->linked[i]], me->customers[!me->linked[i]]
@@ -471,16 +451,16 @@ static void commit(const scene *me, custmem *by, int change) {
     relink_to(by, "linked", me->anna, me->bruno);
     break;
   case 1:
-    unlink_from(by, "linked", me->bruno);
+    CHECK_INT(test_unlink(by, A, "linked", me->bruno), CUSTMEM_OK);
     break;
   case 2:
-    link_to(by, "not-linked", me->bruno);
+    CHECK_INT(test_link(by, A, "not-linked", me->bruno), CUSTMEM_OK);
     break;
   case 3:
     test_customer(by, A, "+15005550006");
     break;
   default:
-    link_to(by, "bare", me->anna);
+    CHECK_INT(test_link(by, A, "bare", me->anna), CUSTMEM_OK);
   }
 }
 
@@ -612,7 +592,7 @@ TEST(a_listener_that_asks_is_shown_what_it_is_told_of) {
   REQUIRE(scene_open(&me, test_path("told.db"), 0));
   ask(me.store, got);
   CHECK_INT(custmem_set_listener(me.store, ask_as_told, &me), CUSTMEM_OK);
-  link_to(me.store, "not-linked", me.bruno);
+  CHECK_INT(test_link(me.store, A, "not-linked", me.bruno), CUSTMEM_OK);
   CHECK_INT(custmem_set_listener(me.store, NULL, NULL), CUSTMEM_OK);
   ask(me.store, got);
   CHECK_TEXT(got[1].customer_id, me.bruno);

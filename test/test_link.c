@@ -424,16 +424,6 @@ TEST(ids_that_are_none_are_refused_by_name) {
   world_close(&w);
 }
 
-/* The error message, with the id it speaks of made neutral. */
-static void message_about(custmem *store, const char *id, char *message, size_t size) {
-  const char *text = custmem_errmsg(store);
-  const char *at = strstr(text, id);
-  if (at != NULL)
-    snprintf(message, size, "%.*s<id>%s", (int)(at - text), text, at + strlen(id));
-  else
-    snprintf(message, size, "%s", text);
-}
-
 TEST(another_instructors_customer_is_no_customer_even_with_the_same_number) {
   char of_other[512], of_none[512];
   world w;
@@ -445,10 +435,10 @@ TEST(another_instructors_customer_is_no_customer_even_with_the_same_number) {
     uint64_t rows = test_rows(w.path);
     call = attempt_of(verb, A, verb == LINK ? "talk-2" : "talk-1", w.anna, w.others);
     CHECK_INT(attempt_run(w.store, &call, &other), CUSTMEM_NO_CUSTOMER);
-    message_about(w.store, call.customer, of_other, sizeof of_other);
+    test_message_about(w.store, call.customer, of_other, sizeof of_other);
     call.customer = MISSING;
     CHECK_INT(attempt_run(w.store, &call, &none), CUSTMEM_NO_CUSTOMER);
-    message_about(w.store, call.customer, of_none, sizeof of_none);
+    test_message_about(w.store, call.customer, of_none, sizeof of_none);
     CHECK(of_none[0] != '\0');
     CHECK_TEXT(of_other, of_none);
     /* relink: the current customer, or "" if it was not looked up yet; the same for both. */
@@ -972,43 +962,33 @@ TEST(without_a_store_a_write_hands_back_nothing) {
   }
 }
 
-static int64_t set_clock;
-
-static int64_t read_set_clock(void *ctx) {
-  (void)ctx;
-  return set_clock;
-}
-
 TEST(a_clock_that_goes_back_changes_no_order_and_one_that_lies_writes_nothing) {
   const char *path = test_path("clock.db");
-  custmem_options options;
-  custmem *store = NULL;
+  int64_t now_ms = INT64_C(1750000000000);
+  custmem *store = test_store_at(path, &now_ms);
   custmem_written written;
   char anna[CUSTMEM_UUID_SIZE + 1];
   uint64_t rows;
   int i;
-  set_clock = INT64_C(1750000000000);
-  test_options(&options);
-  options.now_ms = read_set_clock;
-  REQUIRE(custmem_open(path, &options, &store) == CUSTMEM_OK);
+  REQUIRE(store != NULL);
   strcpy(anna, test_customer(store, A, "+39 333 1234567"));
   for (i = 0; i < 10; i++) {
     char conversation[24];
     snprintf(conversation, sizeof conversation, "talk-%d", i);
-    set_clock -= 1000;
+    now_ms -= 1000;
     CHECK_INT(act(store, LINK, A, conversation, NULL, anna, &written), CUSTMEM_OK);
     CHECK_INT(written.seq, i + 1);
-    CHECK_INT(written.created_at_ms, set_clock);
-    CHECK_INT(event_at(store, A, i + 1).created_at_ms, set_clock);
+    CHECK_INT(written.created_at_ms, now_ms);
+    CHECK_INT(event_at(store, A, i + 1).created_at_ms, now_ms);
   }
   rows = test_rows(path);
-  set_clock = -1;
+  now_ms = -1;
   CHECK_INT(act(store, UNLINK, A, "talk-0", anna, NULL, &written), CUSTMEM_SOURCE);
   CHECK_INT(written.seq, 0);
-  set_clock = INT64_C(1) << 48;
+  now_ms = INT64_C(1) << 48;
   CHECK_INT(act(store, UNLINK, A, "talk-0", anna, NULL, &written), CUSTMEM_SOURCE);
   CHECK(test_rows(path) == rows);
-  set_clock = 0;
+  now_ms = 0;
   CHECK_INT(act(store, UNLINK, A, "talk-0", anna, NULL, &written), CUSTMEM_OK);
   CHECK_INT(written.created_at_ms, 0);
   check_sound(store);

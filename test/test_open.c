@@ -188,16 +188,6 @@ static struct ids {
   char anna[CUSTMEM_UUID_SIZE + 1], ben[CUSTMEM_UUID_SIZE + 1], bea[CUSTMEM_UUID_SIZE + 1];
 } ids;
 
-static int link_to(
-  custmem *store,
-  const char *instructor,
-  const char *conversation,
-  const char *customer
-) {
-  custmem_actor actor = test_human(instructor);
-  return custmem_link(store, &actor, conversation, customer, "because", -1, NULL, 0, NULL);
-}
-
 /* Each test that opens the same file must be told of its customers anew: the ids come from the
 ** repeatable sources. */
 static int fill(custmem *store) {
@@ -205,9 +195,9 @@ static int fill(custmem *store) {
   strcpy(ids.anna, test_customer(store, "ada", ANNA_PHONE));
   strcpy(ids.ben, test_customer(store, "ada", BEN_PHONE));
   strcpy(ids.bea, test_customer(store, "bob", "393338888888"));
-  return CHECK_INT(link_to(store, "ada", "c1", ids.anna), CUSTMEM_OK) &&
-         CHECK_INT(link_to(store, "ada", "c2", ids.ben), CUSTMEM_OK) &&
-         CHECK_INT(link_to(store, "bob", "d1", ids.bea), CUSTMEM_OK);
+  return CHECK_INT(test_link(store, "ada", "c1", ids.anna), CUSTMEM_OK) &&
+         CHECK_INT(test_link(store, "ada", "c2", ids.ben), CUSTMEM_OK) &&
+         CHECK_INT(test_link(store, "bob", "d1", ids.bea), CUSTMEM_OK);
 }
 
 /* A closed store that holds something. */
@@ -911,7 +901,7 @@ static int body_of_relative(const char *directory) {
   good = CHECK(store != NULL) && CHECK_INT(chdir("/"), 0) && good;
   custmem_resolve(store, "ada", "c1", NULL, NULL, 0, &found);
   good = CHECK_INT(found.outcome, CUSTMEM_LINKED) && good;
-  good = CHECK_INT(link_to(store, "ada", "c3", found.customer_id), CUSTMEM_OK) && good;
+  good = CHECK_INT(test_link(store, "ada", "c3", found.customer_id), CUSTMEM_OK) && good;
   return CHECK_INT(custmem_close(store), CUSTMEM_OK) && good;
 }
 
@@ -934,7 +924,7 @@ TEST(a_directory_may_be_a_symbolic_link) {
     custmem *two = test_store(scratch("real/store.db"));
     custmem_resolution found;
     REQUIRE(one != NULL && two != NULL);
-    CHECK_INT(link_to(one, "ada", "c3", ids.anna), CUSTMEM_OK);
+    CHECK_INT(test_link(one, "ada", "c3", ids.anna), CUSTMEM_OK);
     custmem_resolve(two, "ada", "c3", NULL, NULL, 0, &found);
     CHECK_TEXT(found.customer_id, ids.anna);
     CHECK_INT(custmem_close(one), CUSTMEM_OK);
@@ -1349,7 +1339,7 @@ TEST(a_lock_that_stays_is_busy_within_the_timeout) {
     custmem *store = open_waiting(path, timeouts[i]);
     int64_t start = now_in_ms();
     REQUIRE(store != NULL);
-    CHECK_INT(link_to(store, "ada", "c3", ids.anna), CUSTMEM_BUSY);
+    CHECK_INT(test_link(store, "ada", "c3", ids.anna), CUSTMEM_BUSY);
     CHECK(custmem_errmsg(store)[0] != '\0');
     CHECK_INT(
       custmem_unlink(store, &ada, "c1", ids.anna, "because", -1, NULL, 0, &written),
@@ -1394,7 +1384,7 @@ TEST(a_lock_that_stays_is_waited_for_as_long_as_the_options_say) {
     REQUIRE(store != NULL);
     CHECK_INT(test_sql(db, "BEGIN IMMEDIATE"), SQLITE_OK);
     vfs_shim_reset();
-    CHECK_INT(link_to(store, "ada", "c3", ids.anna), CUSTMEM_BUSY);
+    CHECK_INT(test_link(store, "ada", "c3", ids.anna), CUSTMEM_BUSY);
     CHECK_INT(vfs_shim_slept_us(), 1000 * (i < COUNT(cases) ? cases[i].slept_ms : 1000));
     CHECK_INT(test_sql(db, "ROLLBACK"), SQLITE_OK);
     sqlite3_close(db);
@@ -1430,7 +1420,7 @@ TEST(opening_waits_as_long_as_the_options_say) {
   vfs_shim_hurry(1);
   store = open_exclusive(path, &rc);
   REQUIRE(rc == CUSTMEM_OK);
-  CHECK_INT(link_to(store, "ada", "c3", ids.anna), CUSTMEM_OK);
+  CHECK_INT(test_link(store, "ada", "c3", ids.anna), CUSTMEM_OK);
   opens_late(path, 1, 250, 250);
   opens_late(path, 0, 250, 250);
   opens_late(path, 1, -1, 0);
@@ -1473,7 +1463,7 @@ TEST(a_lock_that_goes_away_is_waited_for) {
   CHECK_INT(read(locked[0], &byte, 1), 1);
   store = open_waiting(path, 60000);
   REQUIRE(store != NULL);
-  CHECK_INT(link_to(store, "ada", "c3", ids.anna), CUSTMEM_OK);
+  CHECK_INT(test_link(store, "ada", "c3", ids.anna), CUSTMEM_OK);
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
   CHECK(waitpid(child, &status, 0) == child && status == 0);
   close(locked[0]);
@@ -1619,7 +1609,7 @@ TEST(a_read_only_handle_sees_what_a_writer_writes) {
   REQUIRE(reader != NULL);
   custmem_resolve(reader, "ada", "c3", NULL, NULL, 0, &found);
   CHECK_INT(found.outcome, CUSTMEM_UNLINKED);
-  CHECK_INT(link_to(writer, "ada", "c3", ids.ben), CUSTMEM_OK);
+  CHECK_INT(test_link(writer, "ada", "c3", ids.ben), CUSTMEM_OK);
   before = keep(path);
   custmem_resolve(reader, "ada", "c3", NULL, NULL, 0, &found);
   CHECK_TEXT(found.customer_id, ids.ben);
@@ -1866,7 +1856,7 @@ TEST(a_clock_that_gives_nonsense_stops_the_write) {
     custmem_actor ada = test_human("ada");
     /* Read through source_ctx. */
     time_now = times[i]; /* cppcheck-suppress redundantAssignment */
-    CHECK_INT(link_to(store, "ada", "c3", ids.anna), CUSTMEM_SOURCE);
+    CHECK_INT(test_link(store, "ada", "c3", ids.anna), CUSTMEM_SOURCE);
     CHECK(custmem_errmsg(store)[0] != '\0');
     CHECK_INT(
       custmem_unlink(store, &ada, "c1", ids.anna, "because", -1, NULL, 0, NULL), CUSTMEM_SOURCE
@@ -1884,7 +1874,7 @@ TEST(a_clock_that_gives_nonsense_stops_the_write) {
     CHECK(test_file_size(fresh) <= 0);
   }
   time_now = 5; /* cppcheck-suppress redundantAssignment */
-  CHECK_INT(link_to(store, "ada", "c3", ids.anna), CUSTMEM_OK);
+  CHECK_INT(test_link(store, "ada", "c3", ids.anna), CUSTMEM_OK);
   CHECK_INT(custmem_open(fresh, &options, &other), CUSTMEM_OK);
   CHECK_INT(custmem_close(other), CUSTMEM_OK);
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
@@ -2021,13 +2011,13 @@ TEST(a_handle_is_refused_after_fork) {
     int good = every_call_is_refused_after_fork(store);
     custmem *own = test_store(path); /* the child opens its own */
     good = CHECK(own != NULL) && good;
-    good = CHECK_INT(link_to(own, "ada", "c4", ids.anna), CUSTMEM_OK) && good;
+    good = CHECK_INT(test_link(own, "ada", "c4", ids.anna), CUSTMEM_OK) && good;
     good = CHECK_INT(custmem_close(own), CUSTMEM_OK) && good;
     fflush(stdout);
     _exit(good ? 0 : 1);
   }
   CHECK(waitpid(child, &status, 0) == child && status == 0);
-  CHECK_INT(link_to(store, "ada", "c3", ids.anna), CUSTMEM_OK);
+  CHECK_INT(test_link(store, "ada", "c3", ids.anna), CUSTMEM_OK);
   CHECK_INT(custmem_check(store, &report), CUSTMEM_OK);
   CHECK_INT(report.events, 5);
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
@@ -2081,13 +2071,13 @@ TEST(a_backup_is_a_complete_store) {
   check_copy(copy, path);
   check_copy(second, path);
   /* The store goes on, and the copy stays what it was. */
-  CHECK_INT(link_to(store, "ada", "c3", ids.anna), CUSTMEM_OK);
+  CHECK_INT(test_link(store, "ada", "c3", ids.anna), CUSTMEM_OK);
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
   store = test_store(copy);
   REQUIRE(store != NULL);
   custmem_resolve(store, "ada", "c3", NULL, NULL, 0, &found);
   CHECK_INT(found.outcome, CUSTMEM_UNLINKED);
-  CHECK_INT(link_to(store, "ada", "c9", ids.ben), CUSTMEM_OK);
+  CHECK_INT(test_link(store, "ada", "c9", ids.ben), CUSTMEM_OK);
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
 }
 
@@ -2499,8 +2489,8 @@ TEST(verify_finds_an_index_that_lacks_a_row) {
     REQUIRE(make_store(path));
     store = test_store(path);
     REQUIRE(store != NULL);
-    CHECK_INT(link_to(store, "bob", "c2b", ids.bea), CUSTMEM_OK);
-    CHECK_INT(link_to(store, "ada", "c3", ids.anna), CUSTMEM_OK);
+    CHECK_INT(test_link(store, "bob", "c2b", ids.bea), CUSTMEM_OK);
+    CHECK_INT(test_link(store, "ada", "c3", ids.anna), CUSTMEM_OK);
     CHECK_INT(custmem_audit_verify(store, "ada", NULL, &report), CUSTMEM_OK);
     CHECK_INT(custmem_close(store), CUSTMEM_OK);
     db = test_plain(path);

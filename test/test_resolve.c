@@ -112,36 +112,6 @@ static int resolve(
   return custmem_resolve(store, instructor_id, conversation_id, channel, raw, ENDS, resolution);
 }
 
-static void link_to(
-  custmem *store,
-  const char *instructor_id,
-  const char *conversation_id,
-  const char *customer_id
-) {
-  custmem_actor actor = test_human(instructor_id);
-  CHECK_INT(
-    custmem_link(
-      store, &actor, conversation_id, customer_id, "known to me", ENDS, NULL, 0, NULL
-    ),
-    CUSTMEM_OK
-  );
-}
-
-static void unlink_from(
-  custmem *store,
-  const char *instructor_id,
-  const char *conversation_id,
-  const char *customer_id
-) {
-  custmem_actor actor = test_human(instructor_id);
-  CHECK_INT(
-    custmem_unlink(
-      store, &actor, conversation_id, customer_id, "a mistake", ENDS, NULL, 0, NULL
-    ),
-    CUSTMEM_OK
-  );
-}
-
 /* After a commit of any kind nothing is kept of the answers before. */
 static void forget_what_was_asked(custmem *store, const char *customer_id) {
   custmem_actor actor = test_human(A);
@@ -159,7 +129,7 @@ TEST(an_explicit_link_decides_and_nothing_else_is_looked_at) {
   REQUIRE(store != NULL);
   anna = test_customer(store, A, NUMBER);
   bert = test_customer(store, A, "+39 333 7654321");
-  link_to(store, A, "talk-1", bert);
+  CHECK_INT(test_link(store, A, "talk-1", bert), CUSTMEM_OK);
   /* The identifier is Anna's; a human said Bert. */
   CHECK_INT(resolve(store, A, "talk-1", "whatsapp", NUMBER, &got), CUSTMEM_OK);
   CHECK_ANSWER(&got, CUSTMEM_WHY_EXPLICIT_LINK, 0, bert, "");
@@ -242,7 +212,7 @@ TEST(more_than_one_customer_with_the_key_is_no_resolution) {
   const char *anna;
   REQUIRE(store != NULL);
   anna = test_customer(store, A, NUMBER);
-  link_to(store, A, "talk-1", anna);
+  CHECK_INT(test_link(store, A, "talk-1", anna), CUSTMEM_OK);
   CHECK_INT(resolve(store, A, "talk-2", "whatsapp", NUMBER, &got), CUSTMEM_OK);
   CHECK_ANSWER(&got, CUSTMEM_WHY_ONE_MATCH, 0, anna, KEY);
   duplicate_customer(path, anna);
@@ -297,7 +267,7 @@ TEST(two_matches_are_never_one_wherever_the_search_is_stopped) {
   size_t i;
   REQUIRE(store != NULL);
   anna = test_customer(store, A, NUMBER);
-  link_to(store, A, "talk-1", anna);
+  CHECK_INT(test_link(store, A, "talk-1", anna), CUSTMEM_OK);
   duplicate_customer(path, anna);
   for (i = 0; i < COUNT_OF(counts); i++) {
     int steps = 0;
@@ -355,7 +325,7 @@ TEST(a_second_match_that_a_unique_index_hides_is_no_resolution) {
   char anna[CUSTMEM_UUID_SIZE + 1];
   REQUIRE(store != NULL);
   strcpy(anna, test_customer(store, A, NUMBER));
-  link_to(store, A, "talk-1", anna);
+  CHECK_INT(test_link(store, A, "talk-1", anna), CUSTMEM_OK);
   hide_duplicate(path, anna);
   check_hidden_duplicate(store, anna);
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
@@ -462,7 +432,7 @@ TEST(without_an_instructor_nothing_is_resolved) {
   size_t i;
   REQUIRE(store != NULL);
   memset(too_long, 'i', sizeof too_long - 1);
-  link_to(store, A, "talk-1", test_customer(store, A, NUMBER));
+  CHECK_INT(test_link(store, A, "talk-1", test_customer(store, A, NUMBER)), CUSTMEM_OK);
   for (i = 0; i < COUNT_OF(none); i++) {
     CHECK_INT(resolve(store, none[i], "talk-1", "whatsapp", NUMBER, &got), CUSTMEM_OK);
     CHECK_ANSWER(&got, CUSTMEM_WHY_NO_INSTRUCTOR, 0, "", "");
@@ -479,11 +449,11 @@ TEST(another_instructors_conversation_is_not_resolved_at_all) {
   REQUIRE(store != NULL);
   of_a = test_customer(store, A, NUMBER);
   of_b = test_customer(store, B, NUMBER);
-  link_to(store, A, "talk-1", of_a);
+  CHECK_INT(test_link(store, A, "talk-1", of_a), CUSTMEM_OK);
   /* B has a customer with that very number, and still the conversation is A's. */
   CHECK_INT(resolve(store, B, "talk-1", "whatsapp", NUMBER, &got), CUSTMEM_OK);
   CHECK_ANSWER(&got, CUSTMEM_WHY_OTHER_INSTRUCTOR, 0, "", "");
-  unlink_from(store, A, "talk-1", of_a);
+  CHECK_INT(test_unlink(store, A, "talk-1", of_a), CUSTMEM_OK);
   CHECK_INT(resolve(store, B, "talk-1", "whatsapp", NUMBER, &got), CUSTMEM_OK);
   CHECK_ANSWER(&got, CUSTMEM_WHY_OTHER_INSTRUCTOR, 0, "", "");
   CHECK_INT(resolve(store, B, "talk-1", NULL, NULL, &got), CUSTMEM_OK);
@@ -507,7 +477,7 @@ TEST(a_damaged_link_never_hands_out_another_instructors_customer) {
   REQUIRE(store != NULL);
   of_a = test_customer(store, A, NUMBER);
   of_b = test_customer(store, B, NUMBER);
-  link_to(store, A, "talk-1", of_a);
+  CHECK_INT(test_link(store, A, "talk-1", of_a), CUSTMEM_OK);
   db = test_plain(path);
   CHECK_INT(test_sql(db, "DROP TRIGGER conversation_links_update"), SQLITE_OK);
   snprintf(sql, sizeof sql, "UPDATE conversation_links SET customer_id = '%s'", of_b);
@@ -590,7 +560,7 @@ TEST(two_conversations_with_one_identifier_stay_unlinked_until_a_human_links_eac
   }
   db = test_plain(path);
   CHECK_INT(test_sql_int(db, "SELECT count(*) FROM conversation_links"), 0);
-  link_to(store, A, "talk-1", anna);
+  CHECK_INT(test_link(store, A, "talk-1", anna), CUSTMEM_OK);
   CHECK_INT(resolve(store, A, "talk-1", "whatsapp", NUMBER, &got), CUSTMEM_OK);
   CHECK_ANSWER(&got, CUSTMEM_WHY_EXPLICIT_LINK, 0, anna, "");
   CHECK_INT(resolve(store, A, "talk-2", "whatsapp", NUMBER, &got), CUSTMEM_OK);
@@ -607,10 +577,10 @@ TEST(a_conversation_keeps_its_customer_whatever_else_happens) {
   const char *anna, *bert;
   REQUIRE(store != NULL);
   anna = test_customer(store, A, NUMBER);
-  link_to(store, A, "talk-1", anna);
+  CHECK_INT(test_link(store, A, "talk-1", anna), CUSTMEM_OK);
   bert = test_customer(store, A, "+39 333 7654321");
   test_customer(store, B, NUMBER);
-  link_to(store, A, "talk-2", bert);
+  CHECK_INT(test_link(store, A, "talk-2", bert), CUSTMEM_OK);
   CHECK_INT(resolve(store, A, "talk-1", "whatsapp", "+39 333 7654321", &got), CUSTMEM_OK);
   CHECK_ANSWER(&got, CUSTMEM_WHY_EXPLICIT_LINK, 0, anna, "");
   CHECK_INT(resolve(store, B, "talk-1", "whatsapp", NUMBER, &got), CUSTMEM_OK);
@@ -644,7 +614,7 @@ TEST(a_message_with_an_unparseable_sender_never_stops_the_inbox) {
   CHECK_INT(resolve(store, A, "talk-1", "whatsapp", "status@broadcast", &got), CUSTMEM_OK);
   CHECK_ANSWER(&got, CUSTMEM_WHY_REFUSED, CUSTMEM_REFUSED_NOT_A_PERSON, "", "");
   /* A human can still assign it. */
-  link_to(store, A, "talk-1", anna);
+  CHECK_INT(test_link(store, A, "talk-1", anna), CUSTMEM_OK);
   CHECK_INT(resolve(store, A, "talk-1", "whatsapp", "status@broadcast", &got), CUSTMEM_OK);
   CHECK_ANSWER(&got, CUSTMEM_WHY_EXPLICIT_LINK, 0, anna, "");
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
@@ -712,7 +682,7 @@ TEST(a_table_that_is_gone_is_unlinked_and_never_a_guess) {
     char sql[64];
     sqlite3 *db;
     REQUIRE(store != NULL);
-    link_to(store, A, "talk-1", test_customer(store, A, NUMBER));
+    CHECK_INT(test_link(store, A, "talk-1", test_customer(store, A, NUMBER)), CUSTMEM_OK);
     db = test_plain(path);
     snprintf(sql, sizeof sql, "DROP TABLE %s", tables[i]);
     CHECK_INT(test_sql(db, sql), SQLITE_OK);
@@ -746,7 +716,7 @@ static int cold_open(cold_store *cold, const char *path) {
   if (cold->store == NULL) return 0;
   cold->db = test_plain(path);
   strcpy(cold->anna, test_customer(cold->store, A, NUMBER));
-  link_to(cold->store, A, "linked", cold->anna);
+  CHECK_INT(test_link(cold->store, A, "linked", cold->anna), CUSTMEM_OK);
   return 1;
 }
 
@@ -826,7 +796,7 @@ TEST(damage_in_one_place_leaves_the_rest_of_a_page_resolved) {
   }
   for (k = 0; k < FAR; k++) {
     snprintf(conversation, sizeof conversation, "far-%d", k);
-    link_to(cold.store, A, conversation, customers[k]);
+    CHECK_INT(test_link(cold.store, A, conversation, customers[k]), CUSTMEM_OK);
   }
   for (i = 0; i < COUNT_OF(codes); i++) {
     int64_t failed[FAR] = {0}, n;
@@ -1028,9 +998,10 @@ static inbox *inbox_make(const char *path) {
     const char *customer_id = is_others ? box->of_b[who] : box->of_a[who];
     box->kinds[i] = kind;
     describe(box, i, who);
-    if (kind < KIND_RARE) link_to(box->store, instructor_id, box->ids[i], customer_id);
+    if (kind < KIND_RARE)
+      CHECK_INT(test_link(box->store, instructor_id, box->ids[i], customer_id), CUSTMEM_OK);
     if (kind == KIND_UNLINKED_AGAIN || kind == KIND_OTHERS_UNLINKED)
-      unlink_from(box->store, instructor_id, box->ids[i], customer_id);
+      CHECK_INT(test_unlink(box->store, instructor_id, box->ids[i], customer_id), CUSTMEM_OK);
   }
   return box;
 }
@@ -1105,7 +1076,7 @@ TEST(a_batch_of_none_and_of_bad_arguments) {
   size_t i;
   REQUIRE(store != NULL);
   anna = test_customer(store, A, NUMBER);
-  link_to(store, A, "linked", anna);
+  CHECK_INT(test_link(store, A, "linked", anna), CUSTMEM_OK);
   spoil(got, 1);
   CHECK_INT(custmem_resolve_many(store, A, queries, 0, got), CUSTMEM_OK);
   CHECK(is_spoiled(got));
@@ -1246,7 +1217,7 @@ TEST(resolutions_and_badges_write_nothing) {
   CHECK_INT(custmem_close(reader), CUSTMEM_OK);
   /* The shim does count: a link is seen by it. */
   vfs_shim_reset();
-  link_to(box->store, A, "one-more", box->of_a[0]);
+  CHECK_INT(test_link(box->store, A, "one-more", box->of_a[0]), CUSTMEM_OK);
   CHECK(vfs_shim_calls_of(VFS_SHIM_WRITE, VFS_SHIM_WAL) > 0);
   CHECK(vfs_shim_calls_of(VFS_SHIM_SYNC, VFS_SHIM_WAL) > 0);
   inbox_free(box);
@@ -1295,12 +1266,12 @@ TEST(a_batch_sees_what_another_handle_wrote_before_it) {
   CHECK_INT(custmem_resolve_many(reader, A, queries, 2, got), CUSTMEM_OK);
   CHECK_TEXT(got[0].customer_id, "");
   CHECK_TEXT(got[1].customer_id, "");
-  link_to(writer, A, "talk-1", anna);
+  CHECK_INT(test_link(writer, A, "talk-1", anna), CUSTMEM_OK);
   CHECK_INT(custmem_resolve_many(reader, A, queries, 2, got), CUSTMEM_OK);
   CHECK_TEXT(got[0].customer_id, anna);
   CHECK_TEXT(got[1].customer_id, "");
-  link_to(writer, A, "talk-2", anna);
-  unlink_from(writer, A, "talk-1", anna);
+  CHECK_INT(test_link(writer, A, "talk-2", anna), CUSTMEM_OK);
+  CHECK_INT(test_unlink(writer, A, "talk-1", anna), CUSTMEM_OK);
   CHECK_INT(custmem_resolve_many(reader, A, queries, 2, got), CUSTMEM_OK);
   CHECK_TEXT(got[0].customer_id, "");
   CHECK_TEXT(got[1].customer_id, anna);
@@ -1320,8 +1291,8 @@ static void strike(int op, int kind, void *ctx) {
   (void)kind;
   if (op != VFS_SHIM_READ || me->struck) return;
   me->struck = 1;
-  link_to(me->writer, A, "talk-1", me->customer_id);
-  link_to(me->writer, A, "talk-2", me->customer_id);
+  CHECK_INT(test_link(me->writer, A, "talk-1", me->customer_id), CUSTMEM_OK);
+  CHECK_INT(test_link(me->writer, A, "talk-2", me->customer_id), CUSTMEM_OK);
 }
 
 TEST(all_answers_of_a_batch_are_of_one_moment) {
@@ -1399,7 +1370,7 @@ static int turner_open(turner *me, const char *path) {
   strcpy(me->customers[0], test_customer(me->writer, A, NUMBER));
   strcpy(me->customers[1], test_customer(me->writer, A, "+39 333 7654321"));
   for (i = 0; i < PAGE * PAGE_STRIDE; i++)
-    link_to(me->writer, A, page_name(i), me->customers[0]);
+    CHECK_INT(test_link(me->writer, A, page_name(i), me->customers[0]), CUSTMEM_OK);
   return 1;
 }
 
@@ -1487,7 +1458,10 @@ static void strike_with_customer(int op, int kind, void *ctx) {
   (void)kind;
   if (op != VFS_SHIM_READ || me->struck) return;
   me->struck = 1;
-  link_to(me->writer, A, "talk-1", test_customer(me->writer, A, "+39 333 7654321"));
+  CHECK_INT(
+    test_link(me->writer, A, "talk-1", test_customer(me->writer, A, "+39 333 7654321")),
+    CUSTMEM_OK
+  );
 }
 
 TEST(both_steps_of_a_resolution_are_of_one_moment) {
@@ -1582,10 +1556,10 @@ TEST(a_conversation_goes_through_all_three_badges) {
   anna = test_customer(store, A, NUMBER);
   resolve(store, A, "talk-1", "whatsapp", NUMBER, &got);
   CHECK_TEXT(custmem_badge_label(custmem_badge(&got)), "New customer");
-  link_to(store, A, "talk-1", anna);
+  CHECK_INT(test_link(store, A, "talk-1", anna), CUSTMEM_OK);
   resolve(store, A, "talk-1", "whatsapp", NUMBER, &got);
   CHECK_TEXT(custmem_badge_label(custmem_badge(&got)), "Known customer");
-  unlink_from(store, A, "talk-1", anna);
+  CHECK_INT(test_unlink(store, A, "talk-1", anna), CUSTMEM_OK);
   resolve(store, A, "talk-1", NULL, NULL, &got);
   CHECK_TEXT(custmem_badge_label(custmem_badge(&got)), "Unlinked");
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
@@ -1621,7 +1595,7 @@ TEST(a_listener_is_told_once_for_each_call_with_all_its_answers) {
   custmem_resolution got[3];
   int i;
   REQUIRE(store != NULL);
-  link_to(store, A, "linked", test_customer(store, A, NUMBER));
+  CHECK_INT(test_link(store, A, "linked", test_customer(store, A, NUMBER)), CUSTMEM_OK);
   memset(&me, 0, sizeof me);
   CHECK_INT(custmem_set_listener(store, hear, &me), CUSTMEM_OK);
   CHECK_INT(resolve(store, A, "linked", "whatsapp", NUMBER, &got[0]), CUSTMEM_OK);
@@ -1669,7 +1643,7 @@ TEST(a_listener_may_read_and_can_change_nothing) {
   custmem_resolution got;
   uint64_t rows;
   REQUIRE(store != NULL);
-  link_to(store, A, "linked", test_customer(store, A, NUMBER));
+  CHECK_INT(test_link(store, A, "linked", test_customer(store, A, NUMBER)), CUSTMEM_OK);
   rows = test_rows(path);
   memset(&me, 0, sizeof me);
   me.store = store;

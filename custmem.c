@@ -502,6 +502,7 @@ typedef struct kept_answers kept_answers;
 ** writing          between begin_write and end_write
 ** in_call          a call is running: what a clock or random callback must not do again
 ** in_listener      the listener is running: it may read, and is not told of that
+** waited_ms        for the lock that is waited for now
 ** kept             NULL until a page is resolved, and after damage was found
 ** errmsg, errarg   what the last call said
 */
@@ -516,6 +517,7 @@ struct custmem {
   int read_only;
   int exclusive;
   int busy_timeout_ms;
+  int waited_ms;
   int64_t (*now_ms)(void *ctx);
   int (*random)(uint8_t *bytes, size_t size, void *ctx);
   void *source_ctx;
@@ -613,8 +615,7 @@ static int fail(custmem *store, int code, const char *arg, const char *format, .
 }
 
 static int fail_null(custmem *store, const char *arg) {
-  fail(store, CUSTMEM_MISUSE, arg, "%s is NULL", arg);
-  return CUSTMEM_MISUSE;
+  return fail(store, CUSTMEM_MISUSE, arg, "%s is NULL", arg);
 }
 
 static int fail_negative(custmem *store) {
@@ -649,7 +650,8 @@ static int code_of_sqlite(int rc) {
     return CUSTMEM_CONSTRAINT;
   case SQLITE_INTERRUPT:
     return CUSTMEM_INTERRUPTED;
-  case SQLITE_ERROR: /* the statements are fixed: what they name is not there any more */
+  case SQLITE_ERROR: /* the statements are fixed: what they name is not there any more … */
+  case SQLITE_AUTH:  /* … or would do more than it did */
   case SQLITE_SCHEMA:
     return CUSTMEM_SCHEMA;
   default:
@@ -657,11 +659,16 @@ static int code_of_sqlite(int rc) {
   }
 }
 
+/* A wait for a lock that was interrupted ends as if it had taken too long. */
 static int fail_sqlite(custmem *store, int rc) {
   int code = code_of_sqlite(rc);
   int was_store = store->info.id[0] != '\0';
   if (code == CUSTMEM_NOT_A_DATABASE && was_store) code = CUSTMEM_CORRUPT;
-  return fail(store, code, "", "%s: %s", custmem_strerror(code), sqlite3_errmsg(store->db));
+  if (code == CUSTMEM_BUSY && sqlite3_is_interrupted(store->db)) code = CUSTMEM_INTERRUPTED;
+  return fail(
+    store, code, "", "%s: %s", custmem_strerror(code),
+    sqlite3_errcode(store->db) != SQLITE_OK ? sqlite3_errmsg(store->db) : sqlite3_errstr(rc)
+  );
 }
 
 const char *custmem_errmsg(const custmem *store) {
@@ -1066,14 +1073,13 @@ static int end_write(custmem *store, int rc) {
 ** is a system call: a twentieth of a resolution. */
 static atomic_uint forks;
 
-static int cannot_count_forks;
-
-static void count_fork(void) {
-  atomic_fetch_add(&forks, 1);
-}
-
-static void count_forks(void) {
-  cannot_count_forks = pthread_atfork(NULL, NULL, count_fork);
+/* An interrupt that came when no call was running: SQLite forgets it when it begins a statement and has no
+** other, which is not the first thing that every call does. */
+static void forget_interrupt(custmem *store) {
+  sqlite3_stmt *stmt = store->statements[HOLD_WRITE];
+  if (!sqlite3_is_interrupted(store->db)) return;
+  sqlite3_step(stmt);
+  release(stmt);
 }
 
 /* Every public call on a store begins and ends here. */
@@ -1083,6 +1089,7 @@ static int enter(custmem *store) {
     return fail(store, CUSTMEM_FORKED, "store", "the store was opened before a fork()");
   if (store->in_call)
     return fail(store, CUSTMEM_MISUSE, "store", "a clock or random callback called custmem");
+  forget_interrupt(store);
   store->in_call = 1;
   store->errarg = "";
   store->errmsg[0] = '\0';
@@ -1156,14 +1163,20 @@ static int enter_list(custmem *store, const page *list) {
   return rc == CUSTMEM_OK ? rc : leave_list(store, list, rc);
 }
 
-/* Tells the listener, after all is done: the call's outcome is settled, and stays what it is. */
+/* Tells the listener, after all is done: the call's outcome is settled, and stays what it is, with its
+** message, whatever the listener reads. */
 static void tell(custmem *store, const custmem_notice *notice) {
+  const char *errarg = store->errarg;
+  char errmsg[sizeof store->errmsg];
   if (store->listener == NULL || store->in_listener) return;
+  memcpy(errmsg, store->errmsg, sizeof errmsg);
   store->in_listener = 1;
   store->in_call = 0;
   store->listener(notice, store->listener_ctx);
   store->in_call = 1;
   store->in_listener = 0;
+  store->errarg = errarg;
+  memcpy(store->errmsg, errmsg, sizeof errmsg);
 }
 
 /* ---- Sources: clock, random, UUIDs --------------------------------------------------------- */
@@ -1598,6 +1611,18 @@ static void unlock_files(void) {
   atomic_flag_clear(&making_file);
 }
 
+/* In the child: the thread that may have locked the files is not there any more. */
+static void begin_child(void) {
+  atomic_fetch_add(&forks, 1);
+  unlock_files();
+}
+
+static int cannot_see_forks;
+
+static void see_forks(void) {
+  cannot_see_forks = pthread_atfork(NULL, NULL, begin_child);
+}
+
 /* Whether there is a plain file with one name; or nothing yet. */
 static int look_at_path(custmem *store, const char *full, enum place *place) {
   char directory[CUSTMEM_PATH_MAX + 1];
@@ -1660,6 +1685,20 @@ static void allow_checkpoint(custmem *store, int allowed) {
   sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !allowed, (int *)NULL);
 }
 
+/* As SQLite waits for a lock, in pauses that grow, up to the busy timeout; but an interrupt ends it. */
+static int wait_for_lock(void *ctx, int pauses) {
+  enum { LONGEST_MS = 32 };
+  custmem *store = ctx;
+  int pause_ms = pauses < 5 ? 1 << pauses : LONGEST_MS, left_ms, slept_ms;
+  if (pauses == 0) store->waited_ms = 0;
+  left_ms = store->busy_timeout_ms - store->waited_ms;
+  if (left_ms <= 0 || sqlite3_is_interrupted(store->db)) return 0;
+  if (pause_ms > left_ms) pause_ms = left_ms;
+  slept_ms = sqlite3_sleep(pause_ms); /* whole seconds, where SQLite knows no shorter ones */
+  store->waited_ms += slept_ms > pause_ms ? slept_ms : pause_ms;
+  return 1;
+}
+
 static int connect(custmem *store, const char *name, int flags) {
   static const struct {
     int option, value;
@@ -1684,7 +1723,7 @@ static int connect(custmem *store, const char *name, int flags) {
   );
   for (i = 0; i < COUNT_OF(settings) && rc == SQLITE_OK; i++)
     rc = sqlite3_db_config(store->db, settings[i].option, settings[i].value, (int *)NULL);
-  if (rc == SQLITE_OK) rc = sqlite3_busy_timeout(store->db, store->busy_timeout_ms);
+  if (rc == SQLITE_OK) rc = sqlite3_busy_handler(store->db, wait_for_lock, store);
   if (rc != SQLITE_OK) return fail_sqlite(store, rc);
   sqlite3_limit(store->db, SQLITE_LIMIT_LENGTH, 1000000);
   sqlite3_limit(store->db, SQLITE_LIMIT_ATTACHED, 0);
@@ -1732,6 +1771,9 @@ static int read_beside(
   if (rc == SQLITE_OK) rc = file->pMethods->xRead(file, bytes, BESIDE_SIZE, 0);
   if (file->pMethods != NULL) file->pMethods->xClose(file);
   sqlite3_free(file);
+  /* Whoever made the store meanwhile took it away when they closed it. */
+  if ((rc & 0xff) == SQLITE_CANTOPEN && vfs->xAccess(vfs, name, SQLITE_ACCESS_EXISTS, &there) == SQLITE_OK && !there)
+    return CUSTMEM_OK;
   return rc == SQLITE_OK || rc == SQLITE_IOERR_SHORT_READ ? CUSTMEM_OK : fail_sqlite(store, rc);
 }
 
@@ -1860,38 +1902,45 @@ static int64_t objects_in_schema(void) {
   return objects;
 }
 
-/* Counts the file's objects; *strange is filled with the name of one that schema.sql does not make.
-** Names are unique, so as many objects as schema.sql makes, each to the letter, are all of them. */
-static int read_schema(custmem *store, int64_t *objects, char strange[CUSTMEM_ID_MAX + 1]) {
+/* The file's objects: how many they are, how many of them schema.sql does not make, and the name of the
+** last of these, which may be "". */
+typedef struct schema_found {
+  int64_t objects;
+  int64_t strange;
+  char name[CUSTMEM_ID_MAX + 1];
+} schema_found;
+
+static int read_schema(custmem *store, schema_found *found) {
   sqlite3_stmt *stmt;
   int rc = statement(store, SELECT_SCHEMA, &stmt, ""), row = 1;
-  *objects = 0;
-  strange[0] = '\0';
+  memset(found, 0, sizeof *found);
   while (rc == CUSTMEM_OK && row) {
     rc = step(store, stmt, &row);
     if (rc == CUSTMEM_OK && row) {
       const char *sql = (const char *)sqlite3_column_text(stmt, 0);
-      ++*objects;
-      if (sql == NULL || !is_in_schema(sql))
+      found->objects++;
+      if (sql == NULL || !is_in_schema(sql)) {
+        found->strange++;
         sqlite3_snprintf(
-          CUSTMEM_ID_MAX + 1, strange, "%s", (const char *)sqlite3_column_text(stmt, 1)
+          (int)sizeof found->name, found->name, "%s", (const char *)sqlite3_column_text(stmt, 1)
         );
+      }
     }
   }
   release(stmt);
   return rc;
 }
 
+/* Names are unique, so as many objects as schema.sql makes, each to the letter, are all of them. */
 static int check_schema(custmem *store) {
-  char strange[CUSTMEM_ID_MAX + 1];
-  int64_t objects;
-  int rc = read_schema(store, &objects, strange);
-  if (rc == CUSTMEM_OK && strange[0] != '\0')
-    rc = fail(store, CUSTMEM_SCHEMA, "path", "the schema is altered: see \"%s\"", strange);
-  if (rc == CUSTMEM_OK && objects != objects_in_schema())
+  schema_found found;
+  int rc = read_schema(store, &found);
+  if (rc == CUSTMEM_OK && found.strange > 0)
+    rc = fail(store, CUSTMEM_SCHEMA, "path", "the schema is altered: see \"%s\"", found.name);
+  if (rc == CUSTMEM_OK && found.objects != objects_in_schema())
     rc = fail(
       store, CUSTMEM_SCHEMA, "path", "the schema is altered: %lld objects of %lld",
-      (long long)objects, (long long)objects_in_schema()
+      (long long)found.objects, (long long)objects_in_schema()
     );
   return rc;
 }
@@ -1997,8 +2046,9 @@ static size_t paragraph_with(const char *words) {
 /* Runs schema.sql, which takes the write lock first and commits last. Whoever else made the store,
 ** or anything, before the lock was had keeps what they made. */
 static int create_schema(custmem *store, enum place place) {
-  char store_id[CUSTMEM_UUID_SIZE + 1], strange[CUSTMEM_ID_MAX + 1];
-  int64_t now_ms, objects = 0;
+  char store_id[CUSTMEM_UUID_SIZE + 1];
+  schema_found found = {0, 0, ""};
+  int64_t now_ms;
   size_t locked = paragraph_with("BEGIN IMMEDIATE") + 1, row = paragraph_with(":store_id");
   int copied = place == MEMORY && atomic_load(&image_state) == IMAGE;
   int rc = take_now(store, &now_ms);
@@ -2006,11 +2056,12 @@ static int create_schema(custmem *store, enum place place) {
   if (rc == CUSTMEM_OK && copied) rc = copy_image(store);
   if (rc == CUSTMEM_OK) rc = run_schema(store, 0, locked, store_id, now_ms);
   if (rc == CUSTMEM_OK && !copied) {
-    rc = read_schema(store, &objects, strange);
-    if (rc == CUSTMEM_OK && objects == 0) rc = run_schema(store, locked, row, store_id, now_ms);
+    rc = read_schema(store, &found);
+    if (rc == CUSTMEM_OK && found.objects == 0)
+      rc = run_schema(store, locked, row, store_id, now_ms);
     if (rc == CUSTMEM_OK && place == MEMORY) keep_image(store);
   }
-  if (rc == CUSTMEM_OK && objects == 0)
+  if (rc == CUSTMEM_OK && found.objects == 0)
     rc = run_schema(store, row, COUNT_OF(SCHEMA), store_id, now_ms);
   roll_back(store);
   return rc;
@@ -2019,14 +2070,14 @@ static int create_schema(custmem *store, enum place place) {
 /* Whose file this is, under a lock: what the header said may be older than the WAL. *is_new is set
 ** for a database with nothing in it. */
 static int identify(custmem *store, int *is_new) {
-  char strange[CUSTMEM_ID_MAX + 1];
-  int64_t application = 0, version = 0, objects = 0;
+  schema_found found = {0, 0, ""};
+  int64_t application = 0, version = 0;
   int rc = begin_read(store);
   if (rc == CUSTMEM_OK) rc = read_number(store, SELECT_APPLICATION_ID, &application);
   if (rc == CUSTMEM_OK) rc = read_number(store, SELECT_USER_VERSION, &version);
-  if (rc == CUSTMEM_OK) rc = read_schema(store, &objects, strange);
+  if (rc == CUSTMEM_OK) rc = read_schema(store, &found);
   end_read(store);
-  *is_new = application == 0 && version == 0 && objects == 0;
+  *is_new = application == 0 && version == 0 && found.objects == 0;
   if (rc != CUSTMEM_OK || *is_new) return rc;
   if (application != APPLICATION_ID) return fail_other_application(store);
   if (version > SCHEMA_VERSION) return fail_newer(store, version);
@@ -2094,13 +2145,13 @@ static int use_wal(custmem *store, enum place place) {
   enum { PAUSE_MS = 5 };
   int is_wal, waited_ms, rc;
   if (place == MEMORY || store->read_only) return CUSTMEM_OK;
-  sqlite3_busy_timeout(store->db, 0);
+  sqlite3_busy_handler(store->db, NULL, NULL);
   rc = ask_for_wal(store, &is_wal);
   for (waited_ms = 0; (rc & 0xff) == SQLITE_BUSY && waited_ms < store->busy_timeout_ms;) {
     waited_ms += sqlite3_sleep(PAUSE_MS);
     rc = ask_for_wal(store, &is_wal);
   }
-  sqlite3_busy_timeout(store->db, store->busy_timeout_ms);
+  sqlite3_busy_handler(store->db, wait_for_lock, store);
   if (rc != SQLITE_OK) return fail_sqlite(store, rc);
   if (!is_wal) return fail(store, CUSTMEM_IO, "path", "the file system does not support WAL");
   /* The first read makes the WAL's index, for which there must be room: now, so that reads go on when
@@ -2109,7 +2160,8 @@ static int use_wal(custmem *store, enum place place) {
 }
 
 /* The connection's last word: whatever a damaged file made SQLite compile, it does no more than
-** STATEMENTS needs. Customers' keys, and all of an audit event, are written once. */
+** STATEMENTS needs. Customers' keys, and all of an audit event, are written once; a trigger of ours
+** refuses, and never writes. */
 static int authorize(
   void *ctx,
   int action,
@@ -2125,7 +2177,9 @@ static int authorize(
     {"conversation_links", "updated_at"},
   };
   size_t i;
-  (void)ctx, (void)database, (void)trigger;
+  (void)ctx, (void)database;
+  if (trigger != NULL && (action == SQLITE_INSERT || action == SQLITE_UPDATE))
+    return SQLITE_DENY;
   switch (action) {
   case SQLITE_SELECT:
   case SQLITE_READ:
@@ -2312,8 +2366,8 @@ int custmem_open(const char *path, const custmem_options *options, custmem **sto
   int rc;
   if (store != NULL) *store = NULL;
   if (options != NULL && !options_known(options)) return CUSTMEM_MISUSE;
-  pthread_once(&once, count_forks);
-  if (!cannot_count_forks) opened = sqlite3_malloc64(sizeof *opened);
+  pthread_once(&once, see_forks);
+  if (!cannot_see_forks) opened = sqlite3_malloc64(sizeof *opened);
   if (opened == NULL) {
     put_message(options, custmem_strerror(CUSTMEM_NOMEM));
     return CUSTMEM_NOMEM;
@@ -2874,13 +2928,12 @@ int custmem_normalize(
   int64_t raw_size,
   char *normalized
 ) {
-  char key[CUSTMEM_IDENTIFIER_MAX + 1];
+  char key[CUSTMEM_IDENTIFIER_MAX + 1] = "";
   rule *normalize = NULL;
   int refusal = channel != NULL ? find_rule(channel, &normalize) : CUSTMEM_REFUSED_BAD_CHANNEL;
-  if (normalized == NULL) normalized = key;
-  normalized[0] = '\0';
-  return refusal == CUSTMEM_ACCEPTED ? normalize_by(normalize, raw, raw_size, normalized)
-                                     : refusal;
+  if (refusal == CUSTMEM_ACCEPTED) refusal = normalize_by(normalize, raw, raw_size, key);
+  if (normalized != NULL) strcpy(normalized, key);
+  return refusal;
 }
 
 /* ---- Customers ----------------------------------------------------------------------------- */
@@ -2930,6 +2983,7 @@ static int read_customer(
   custmem_customer *customer
 ) {
   row_reader row = read_row(stmt);
+  memset(customer, 0, sizeof *customer);
   read_text(&row, customer->id, sizeof customer->id);
   read_text(&row, customer->instructor_id, sizeof customer->instructor_id);
   need_text(&row, customer->instructor_id, asked->instructor);
@@ -2953,7 +3007,6 @@ static int step_customer(
 ) {
   int rc = step(store, stmt, found);
   if (rc == CUSTMEM_OK && *found) rc = read_customer(store, stmt, asked, customer);
-  if (rc != CUSTMEM_OK) memset(customer, 0, sizeof *customer);
   release(stmt);
   return rc;
 }
@@ -3026,6 +3079,33 @@ static int insert_customer(custmem *store, const customer_asked *asked, text dis
   return rc;
 }
 
+/* Within the transaction: the customer of the key, who is made if there is none. */
+static int find_or_insert(
+  custmem *store,
+  const customer_asked *asked,
+  text display,
+  custmem_customer *customer,
+  int *is_new
+) {
+  int found = 0, rc = find_by_key(store, asked, customer, &found);
+  *is_new = !found;
+  if (rc != CUSTMEM_OK || found) return rc;
+  rc = insert_customer(store, asked, display);
+  if (rc == CUSTMEM_OK) rc = find_by_key(store, asked, customer, &found);
+  if (rc == CUSTMEM_OK && !found)
+    rc = fail(store, CUSTMEM_CORRUPT, "", "the store does not find what it was given");
+  return rc;
+}
+
+/* What a call came to, for its caller: last of all, since what was passed may stand in it. */
+static void give_customer(int rc, const custmem_customer *row, custmem_customer *customer) {
+  if (customer == NULL) return;
+  if (rc == CUSTMEM_OK)
+    *customer = *row;
+  else
+    memset(customer, 0, sizeof *customer);
+}
+
 int custmem_customer_create(
   custmem *store,
   const custmem_actor *actor,
@@ -3041,32 +3121,22 @@ int custmem_customer_create(
   char key[CUSTMEM_IDENTIFIER_MAX + 1];
   customer_asked asked = {NO_TEXT, NO_TEXT, NO_TEXT};
   text actor_id, checked_display;
-  int found = 0, rc;
-  memset(&row, 0, sizeof row);
-  if (customer != NULL) *customer = row;
-  if (created != NULL) *created = 0;
-  rc = enter_write(store);
-  if (rc != CUSTMEM_OK) return rc;
-  rc = take_actor(store, actor, &asked.instructor, &actor_id);
-  if (rc == CUSTMEM_OK) rc = take_key(store, channel, raw_identifier, raw_size, key, &asked);
-  if (rc == CUSTMEM_OK)
-    rc = take_optional(
-      store, "display", display, display_size, CUSTMEM_DISPLAY_MAX, LINE, &checked_display
-    );
-  if (rc == CUSTMEM_OK) rc = begin_write(store);
-  if (rc != CUSTMEM_OK) return leave(store, rc);
-  rc = find_by_key(store, &asked, &row, &found);
-  if (rc == CUSTMEM_OK && !found) {
-    int is_there = 0;
-    rc = insert_customer(store, &asked, checked_display);
-    if (rc == CUSTMEM_OK) rc = find_by_key(store, &asked, &row, &is_there);
-    if (rc == CUSTMEM_OK && !is_there)
-      rc = fail(store, CUSTMEM_CORRUPT, "", "the store does not find what it was given");
+  int is_new = 0, rc = enter_write(store);
+  if (rc == CUSTMEM_OK) {
+    rc = take_actor(store, actor, &asked.instructor, &actor_id);
+    if (rc == CUSTMEM_OK) rc = take_key(store, channel, raw_identifier, raw_size, key, &asked);
+    if (rc == CUSTMEM_OK)
+      rc = take_optional(
+        store, "display", display, display_size, CUSTMEM_DISPLAY_MAX, LINE, &checked_display
+      );
+    if (rc == CUSTMEM_OK) rc = begin_write(store);
+    if (rc == CUSTMEM_OK)
+      rc = end_write(store, find_or_insert(store, &asked, checked_display, &row, &is_new));
+    rc = leave(store, rc);
   }
-  rc = end_write(store, rc);
-  if (rc == CUSTMEM_OK && customer != NULL) *customer = row;
-  if (rc == CUSTMEM_OK && created != NULL) *created = !found;
-  return leave(store, rc);
+  give_customer(rc, &row, customer);
+  if (created != NULL) *created = rc == CUSTMEM_OK && is_new;
+  return rc;
 }
 
 int custmem_customer_get(
@@ -3075,16 +3145,18 @@ int custmem_customer_get(
   const char *customer_id,
   custmem_customer *customer
 ) {
+  custmem_customer row;
   text instructor, id;
-  int rc;
-  if (customer != NULL) memset(customer, 0, sizeof *customer);
-  rc = enter(store);
-  if (rc != CUSTMEM_OK) return rc;
-  if (customer == NULL) return leave(store, fail_null(store, "customer"));
-  rc = take_instructor(store, instructor_id, &instructor);
-  if (rc == CUSTMEM_OK) rc = take_customer_id(store, "customer_id", customer_id, &id);
-  if (rc == CUSTMEM_OK) rc = find_by_id(store, "customer_id", instructor, id, customer);
-  return leave(store, rc);
+  int rc = enter(store);
+  if (rc == CUSTMEM_OK) {
+    if (customer == NULL) rc = fail_null(store, "customer");
+    if (rc == CUSTMEM_OK) rc = take_instructor(store, instructor_id, &instructor);
+    if (rc == CUSTMEM_OK) rc = take_customer_id(store, "customer_id", customer_id, &id);
+    if (rc == CUSTMEM_OK) rc = find_by_id(store, "customer_id", instructor, id, &row);
+    rc = leave(store, rc);
+  }
+  give_customer(rc, &row, customer);
+  return rc;
 }
 
 /* One customer of a page; an empty row where there is none. */
@@ -3094,11 +3166,16 @@ static int get_into(
   const char *customer_id,
   custmem_customer *customer
 ) {
+  custmem_customer row;
   text id;
-  int found, rc;
-  if (customer_id == NULL || customer_id[0] == '\0') return CUSTMEM_OK;
-  rc = take_customer_id(store, "customer_ids", customer_id, &id);
-  return rc == CUSTMEM_OK ? select_by_id(store, instructor, id, customer, &found) : rc;
+  int found, rc = CUSTMEM_OK;
+  memset(&row, 0, sizeof row);
+  if (customer_id != NULL && customer_id[0] != '\0') {
+    rc = take_customer_id(store, "customer_ids", customer_id, &id);
+    if (rc == CUSTMEM_OK) rc = select_by_id(store, instructor, id, &row, &found);
+  }
+  *customer = row;
+  return rc;
 }
 
 int custmem_customer_get_many(
@@ -3113,13 +3190,19 @@ int custmem_customer_get_many(
   text instructor;
   int32_t i;
   int rc = enter(store);
-  blank_page(&list);
-  if (rc != CUSTMEM_OK) return rc;
+  if (rc != CUSTMEM_OK) {
+    blank_page(&list);
+    return rc;
+  }
   if (count == 0) return leave(store, CUSTMEM_OK);
-  if (count < 0) return leave(store, fail_negative(store));
-  if (customer_ids == NULL) return leave(store, fail_null(store, "customer_ids"));
-  if (customers == NULL) return leave(store, fail_null(store, "customers"));
-  rc = take_instructor(store, instructor_id, &instructor);
+  if (count < 0)
+    rc = fail_negative(store);
+  else if (customer_ids == NULL)
+    rc = fail_null(store, "customer_ids");
+  else if (customers == NULL)
+    rc = fail_null(store, "customers");
+  else
+    rc = take_instructor(store, instructor_id, &instructor);
   if (rc == CUSTMEM_OK) rc = begin_read(store);
   for (i = 0; rc == CUSTMEM_OK && i < count; i++)
     rc = get_into(store, instructor, customer_ids[i], &customers[i]);
@@ -3135,18 +3218,20 @@ int custmem_customer_find(
   int64_t raw_size,
   custmem_customer *customer
 ) {
+  custmem_customer row;
   char key[CUSTMEM_IDENTIFIER_MAX + 1];
   customer_asked asked = {NO_TEXT, NO_TEXT, NO_TEXT};
-  int found = 0, rc;
-  if (customer != NULL) memset(customer, 0, sizeof *customer);
-  rc = enter(store);
-  if (rc != CUSTMEM_OK) return rc;
-  if (customer == NULL) return leave(store, fail_null(store, "customer"));
-  rc = take_instructor(store, instructor_id, &asked.instructor);
-  if (rc == CUSTMEM_OK) rc = take_key(store, channel, raw_identifier, raw_size, key, &asked);
-  if (rc == CUSTMEM_OK) rc = find_by_key(store, &asked, customer, &found);
-  if (rc == CUSTMEM_OK && !found) rc = fail_no_customer(store, "raw_identifier");
-  return leave(store, rc);
+  int found = 0, rc = enter(store);
+  if (rc == CUSTMEM_OK) {
+    if (customer == NULL) rc = fail_null(store, "customer");
+    if (rc == CUSTMEM_OK) rc = take_instructor(store, instructor_id, &asked.instructor);
+    if (rc == CUSTMEM_OK) rc = take_key(store, channel, raw_identifier, raw_size, key, &asked);
+    if (rc == CUSTMEM_OK) rc = find_by_key(store, &asked, &row, &found);
+    if (rc == CUSTMEM_OK && !found) rc = fail_no_customer(store, "raw_identifier");
+    rc = leave(store, rc);
+  }
+  give_customer(rc, &row, customer);
+  return rc;
 }
 
 /* From the start of a list that is ordered by a text: "" is before every id. */
@@ -3193,6 +3278,25 @@ int custmem_customer_list(
   return leave_list(store, &list, rc);
 }
 
+/* Within the transaction. */
+static int update_display(
+  custmem *store,
+  text instructor,
+  text id,
+  text display,
+  custmem_customer *customer
+) {
+  sqlite3_stmt *stmt;
+  int64_t now_ms;
+  int rc = take_now(store, &now_ms);
+  if (rc == CUSTMEM_OK)
+    rc =
+      statement(store, UPDATE_CUSTOMER_DISPLAY, &stmt, "ttti", instructor, id, display, now_ms);
+  if (rc == CUSTMEM_OK) rc = step_done(store, stmt);
+  if (rc == CUSTMEM_OK) rc = find_by_id(store, "customer_id", instructor, id, customer);
+  return rc;
+}
+
 int custmem_customer_set_display(
   custmem *store,
   const custmem_actor *actor,
@@ -3201,33 +3305,23 @@ int custmem_customer_set_display(
   int64_t display_size,
   custmem_customer *customer
 ) {
-  sqlite3_stmt *stmt;
   custmem_customer row;
   text instructor, actor_id, id, checked_display;
-  int64_t now_ms;
-  int rc;
-  memset(&row, 0, sizeof row);
-  if (customer != NULL) *customer = row;
-  rc = enter_write(store);
-  if (rc != CUSTMEM_OK) return rc;
-  rc = take_actor(store, actor, &instructor, &actor_id);
-  if (rc == CUSTMEM_OK) rc = take_customer_id(store, "customer_id", customer_id, &id);
-  if (rc == CUSTMEM_OK)
-    rc = take_optional(
-      store, "display", display, display_size, CUSTMEM_DISPLAY_MAX, LINE, &checked_display
-    );
-  if (rc == CUSTMEM_OK) rc = begin_write(store);
-  if (rc != CUSTMEM_OK) return leave(store, rc);
-  rc = take_now(store, &now_ms);
-  if (rc == CUSTMEM_OK)
-    rc = statement(
-      store, UPDATE_CUSTOMER_DISPLAY, &stmt, "ttti", instructor, id, checked_display, now_ms
-    );
-  if (rc == CUSTMEM_OK) rc = step_done(store, stmt);
-  if (rc == CUSTMEM_OK) rc = find_by_id(store, "customer_id", instructor, id, &row);
-  rc = end_write(store, rc);
-  if (rc == CUSTMEM_OK && customer != NULL) *customer = row;
-  return leave(store, rc);
+  int rc = enter_write(store);
+  if (rc == CUSTMEM_OK) {
+    rc = take_actor(store, actor, &instructor, &actor_id);
+    if (rc == CUSTMEM_OK) rc = take_customer_id(store, "customer_id", customer_id, &id);
+    if (rc == CUSTMEM_OK)
+      rc = take_optional(
+        store, "display", display, display_size, CUSTMEM_DISPLAY_MAX, LINE, &checked_display
+      );
+    if (rc == CUSTMEM_OK) rc = begin_write(store);
+    if (rc == CUSTMEM_OK)
+      rc = end_write(store, update_display(store, instructor, id, checked_display, &row));
+    rc = leave(store, rc);
+  }
+  give_customer(rc, &row, customer);
+  return rc;
 }
 
 /* ---- Resolution ---------------------------------------------------------------------------- */
@@ -3323,7 +3417,7 @@ struct kept_answers {
 **
 ** kept        NULL where none may be used
 ** channel     the last one's, mostly the next one's too, and its rule; NULL where it has none
-** failed_row  the first one that failed: its failure is the call's
+** failed_row  the first one that failed: its failure is the call's, if no failure ends the page
 */
 typedef struct resolving {
   text instructor;
@@ -3590,12 +3684,14 @@ static int resolve_batch(custmem *store, resolving *asked, int32_t first, int32_
   return rc;
 }
 
-/* Damage in one place leaves the rest to be resolved; any other failure is that of all the rest. */
+/* What is wrong with one row, its id or damage, leaves the rest to be resolved; any other failure is that
+** of all the rest, and the call's. */
 static int resolve_all(custmem *store, resolving *asked, int32_t *answered) {
   int rc = CUSTMEM_OK;
   *answered = 0;
   while (*answered < asked->count && (rc == CUSTMEM_OK || rc == CUSTMEM_CORRUPT))
     rc = resolve_batch(store, asked, *answered, answered);
+  if (rc != CUSTMEM_OK && rc != CUSTMEM_CORRUPT) return rc;
   return asked->code == CUSTMEM_OK
            ? CUSTMEM_OK
            : fail(store, asked->code, asked->errarg, "%s", asked->errmsg);
@@ -3645,10 +3741,13 @@ int custmem_resolve(
   custmem_resolution *resolution
 ) {
   custmem_query query = {conversation_id, channel, raw_identifier, raw_size};
+  custmem_resolution found;
   int rc = enter(store);
   if (rc != CUSTMEM_OK) return refuse_page(resolution, 1, rc);
   if (resolution == NULL) return leave(store, fail_null(store, "resolution"));
-  return leave(store, resolve_page(store, instructor_id, &query, 1, resolution));
+  rc = resolve_page(store, instructor_id, &query, 1, &found);
+  *resolution = found;
+  return leave(store, rc);
 }
 
 int custmem_resolve_many(
@@ -3887,12 +3986,9 @@ static int insert_event(
   int rc;
   hash_of_event(event, hash);
   rc = statement(
-    store, INSERT_EVENT, &stmt,
-    "titttttttt"
-    "ih",
-    event->instructor, event->seq, event->name, event->conversation, event->previous,
-    event->next, event->actor_type, event->actor_id, event->reason, event->context,
-    event->created_at_ms, hash
+    store, INSERT_EVENT, &stmt, "tittttttttih", event->instructor, event->seq, event->name,
+    event->conversation, event->previous, event->next, event->actor_type, event->actor_id,
+    event->reason, event->context, event->created_at_ms, hash
   );
   return rc == CUSTMEM_OK ? step_done(store, stmt) : rc;
 }
@@ -3940,36 +4036,36 @@ static void tell_event(custmem *store, const event_fields *committed, const char
 
 static int commit_change(custmem *store, const change *asked, custmem_written *written) {
   unsigned char hash[HASH_BYTES];
-  custmem_head head;
   event_fields event;
   link_row link;
   int rc = begin_write(store);
   if (rc != CUSTMEM_OK) return rc;
   rc = end_write(store, make_change(store, asked, &link, &event, hash));
   if (rc == CUSTMEM_OK) {
-    make_head(event.seq, hash, &head);
-    if (written != NULL) {
-      put_text(written->current_customer_id, event.next);
-      written->seq = event.seq;
-      written->created_at_ms = event.created_at_ms;
-      written->head = head;
-    }
-    tell_event(store, &event, head.hash);
-  } else if (written != NULL && link.is_ours) {
+    put_text(written->current_customer_id, event.next);
+    written->seq = event.seq;
+    written->created_at_ms = event.created_at_ms;
+    make_head(event.seq, hash, &written->head);
+    tell_event(store, &event, written->head.hash);
+  } else if (link.is_ours) {
     strcpy(written->current_customer_id, link.customer_id);
   }
   return rc;
 }
 
+/* The caller's `written` is filled last: it may be what the current customer was named from. */
 static int write_request(custmem *store, const request *passed, custmem_written *written) {
   change asked;
-  int rc;
-  if (written != NULL) memset(written, 0, sizeof *written);
-  rc = enter_write(store);
-  if (rc != CUSTMEM_OK) return rc;
-  rc = take_request(store, passed, &asked);
-  if (rc == CUSTMEM_OK) rc = commit_change(store, &asked, written);
-  return leave(store, rc);
+  custmem_written made;
+  int rc = enter_write(store);
+  memset(&made, 0, sizeof made);
+  if (rc == CUSTMEM_OK) {
+    rc = take_request(store, passed, &asked);
+    if (rc == CUSTMEM_OK) rc = commit_change(store, &asked, &made);
+    rc = leave(store, rc);
+  }
+  if (written != NULL) *written = made;
+  return rc;
 }
 
 int custmem_link(
@@ -4745,7 +4841,7 @@ static int check_identity(custmem *store, custmem_report *report) {
 
 static int check_customers(custmem *store, custmem_report *report) {
   sqlite3_stmt *stmt;
-  custmem_customer customer = {"", "", "", "", "", 0, 0};
+  custmem_customer customer;
   const customer_asked anybody = {NO_TEXT, NO_TEXT, NO_TEXT};
   char key[CUSTMEM_IDENTIFIER_MAX + 1];
   int row = 1, rc = statement(store, CHECK_CUSTOMERS, &stmt, "");
@@ -4872,7 +4968,7 @@ static int write_copy(custmem *store, const char *full) {
   /* The copy is our own file: it is only refused for what the store's pages made of it. */
   if (code == CUSTMEM_NOT_A_DATABASE || code == CUSTMEM_READONLY) code = CUSTMEM_CORRUPT;
   if (rc != SQLITE_OK)
-    fail(store, code, "path", "%s: %s", custmem_strerror(code), sqlite3_errmsg(target));
+    fail(store, code, "path", "%s: %s", custmem_strerror(code), sqlite3_errstr(rc));
   sqlite3_close(target);
   return code;
 }

@@ -15,9 +15,9 @@
 **       custmem_resolution found;
 **       const custmem_actor me = {CUSTMEM_ACTOR_HUMAN, "user-7", "instructor-1"};
 **       int rc = custmem_open("inbox.db", NULL, &store);
-**       if (rc == CUSTMEM_OK)
-**         rc = custmem_customer_create(store, &me, "whatsapp", "+39 333 1234567", -1, "Anna", -1,
-**                                      &anna, NULL);
+**       if (rc != CUSTMEM_OK) return fprintf(stderr, "%s\n", custmem_strerror(rc)), 1;
+**       rc = custmem_customer_create(store, &me, "whatsapp", "+39 333 1234567", -1, "Anna", -1,
+**                                    &anna, NULL);
 **       if (rc == CUSTMEM_OK)
 **         rc = custmem_link(store, &me, "conversation-1", anna.id, "She told me on the phone", -1,
 **                           NULL, 0, NULL);
@@ -29,22 +29,25 @@
 **       return custmem_close(store);
 **     }
 **
-** The rules are those of four design documents, cited as CM-1 (identifiers), CM-2.1 (resolution),
-** CM-2.3 (safe writes), CM-2.4 (badge), CM-2.5 (audit) and T1 to T6 (tickets).
+** The rules are those of the design documents, cited as CM-1 (identifiers), CM-2.1 (resolution),
+** CM-2.3 (safe writes), CM-2.4 (badge), CM-2.5 (audit), and T1 to T6 (the tickets of Phase 1).
 **
 **
 ** THE CONTRACT
 **
 ** Codes. A call returns CUSTMEM_OK (0) or one of the codes below; each call lists those that can
 ** come back. Any call on a store can also return CUSTMEM_MISUSE (a NULL store, a closed one, a
-** NULL where the text does not say "may be NULL", a call made from inside one of the store's own
-** callbacks) and CUSTMEM_FORKED; any call that reads the file also CUSTMEM_BUSY, CUSTMEM_IO,
-** CUSTMEM_NOMEM, CUSTMEM_CORRUPT, CUSTMEM_SCHEMA, CUSTMEM_INTERRUPTED and, where what a crash left must
-** be recovered first and there is no room for it, CUSTMEM_FULL. These are not repeated.
-** custmem_errmsg() says in words which argument was wrong, and the limit.
+** NULL where the text does not say "may be NULL", any call from inside its clock or random callback, a
+** write or a close from inside its listener) and CUSTMEM_FORKED; any call that reads the file also
+** CUSTMEM_BUSY, CUSTMEM_IO, CUSTMEM_NOMEM, CUSTMEM_CORRUPT, CUSTMEM_SCHEMA, CUSTMEM_INTERRUPTED and,
+** where what a crash left must be recovered first, CUSTMEM_FULL (there is no room for it) and, by a
+** read-only handle, CUSTMEM_READONLY (it may not). These are not repeated. custmem_errmsg() says in
+** words which argument was wrong, and the limit.
 **
 ** Outputs come last and are filled in whatever is returned; an output that has no value is zero
-** and empty text. An error leaves the store as it was.
+** and empty text. They are written when the inputs have been read, so that one struct may serve for
+** both (what a refused link says of the current customer, for the relink); but no input may lie in an
+** array that the call fills. An error leaves the store as it was.
 **
 ** Text is UTF-8. A `const char *x` alone ends at its NUL. A `const char *x, int64_t x_size` has a
 ** size in bytes, or CUSTMEM_NUL_TERMINATED (-1): then it ends at its NUL. Text that is too long,
@@ -62,10 +65,12 @@
 ** Threads. One store handle is used by one thread at a time. Any number of handles, in any number
 ** of threads and processes, may share a file; SQLite must then be built threadsafe (1 or 2).
 ** custmem_interrupt() alone may be called from any thread. A handle carried over fork() is
-** refused with CUSTMEM_FORKED, even by custmem_close(): the child opens its own.
+** refused with CUSTMEM_FORKED, even by custmem_close(): the child opens its own. (As with all that
+** takes locks, not if another thread was inside of custmem or SQLite when the process forked.)
 **
-** Waiting. A call waits for another process's lock at most the store's busy timeout. One exception:
-** where SQLite keeps losing the race for the WAL's index, it tries for ten seconds of its own.
+** Waiting. A call waits for another process's lock at most the store's busy timeout, and no longer once
+** it is interrupted. One exception to both: where SQLite keeps losing the race for the WAL's index, it
+** tries for ten seconds of its own.
 **
 ** What the file cannot prevent: who can write the file can also drop a trigger, edit bytes, or put
 ** back an older copy. Opening refuses an altered schema; custmem_check() and custmem_audit_verify()
@@ -147,7 +152,7 @@ enum custmem_code {
   CUSTMEM_READONLY = 42, /* the handle or the file is read-only */
   CUSTMEM_IO = 43,       /* the operating system reported an error; nothing was written */
   CUSTMEM_NOMEM = 44,    /* no memory; nothing was written */
-  CUSTMEM_UNKNOWN_OUTCOME = 45, /* the commit failed half-way: see below */
+  CUSTMEM_UNKNOWN_OUTCOME = 45, /* the commit failed half-way: see above */
   CUSTMEM_CORRUPT = 46,         /* what the file holds cannot be */
   CUSTMEM_FORKED = 47,          /* the handle was opened before a fork() */
   CUSTMEM_SOURCE = 48,          /* the clock or the random source failed, or gave nonsense */
@@ -190,7 +195,7 @@ typedef struct custmem custmem;
 ** read_only        not 0: every write is refused, no store is made, no checkpoint. Beside the file
 **                  SQLite may leave its -shm and an empty -wal, where it may write.
 ** exclusive        not 0: this process alone uses the file; no lock calls are made for each
-**                  transaction. A second open of the file is CUSTMEM_BUSY.
+**                  transaction. A second open of the file is CUSTMEM_BUSY. Not with read_only.
 ** busy_timeout_ms  how long a call waits for a lock; 0: 1000; negative: not at all.
 ** now_ms           the clock: Unix milliseconds, 0 to 2^48-1. It may stand still or go back;
 **                  nothing is ordered by it. NULL: the system's.
@@ -226,7 +231,8 @@ CUSTMEM_API void custmem_options_init(custmem_options *options);
 ** nobody may write) works where no -wal file is left beside the file; with one that cannot be
 ** used it is refused, never ignored.
 **
-** Errors: MISUSE (options of an unknown size), EMPTY, TOO_LONG and BAD_TEXT (the path), SOURCE,
+** Errors: MISUSE (options of an unknown size, which are not looked at any further, not even for
+** `message`; read_only with exclusive), EMPTY, TOO_LONG and BAD_TEXT (the path), SOURCE,
 ** FULL, READONLY (the file may not be written and read_only was not asked), and the codes 60 to 71
 ** except EXISTS. On any, *store is NULL; a file that was to become a store may be left behind empty, and
 ** becomes one the next time.
@@ -285,10 +291,11 @@ CUSTMEM_API int32_t custmem_limit(const char *limit_name);
 **
 **   whatsapp   a phone number; DIGITS[:device]@s.whatsapp.net or @c.us; a business-scoped user id
 **              (two capitals, '.', perhaps "ENT.", 1 to 128 letters and digits: kept as it is);
-**              DIGITS[:device]@lid (kept with @lid). `whatsapp:` may stand before a phone number
-**              and a business-scoped id.
+**              DIGITS[:device]@lid (at most 20 digits, kept with @lid). A device has 1 to 5 digits.
+**              `whatsapp:` may stand before a phone number and a business-scoped id.
 **   sms, phone a phone number; `sms:` and `tel:` may stand before it.
-**   email      one address, in ASCII lower case; dots and +tags are kept.
+**   email      one address, in ASCII lower case; dots and +tags are kept. At most 64 bytes before
+**              the @, and 63 in each part of the domain.
 **   telegram   a user id, 1 to 2^52.
 **   messenger, instagram   a page- or app-scoped id, up to 32 digits.
 **   webchat    a UUID.
@@ -307,10 +314,10 @@ CUSTMEM_API int32_t custmem_limit(const char *limit_name);
 /* Why an identifier is refused. The values are fixed for ever. */
 enum custmem_refusal {
   CUSTMEM_ACCEPTED = 0,
-  CUSTMEM_REFUSED_MISSING = 1,         /* NULL, empty or blank */
-  CUSTMEM_REFUSED_TOO_LONG = 2,        /* more than CUSTMEM_RAW_MAX or CUSTMEM_IDENTIFIER_MAX */
-  CUSTMEM_REFUSED_NOT_TEXT = 3,        /* not UTF-8, or a NUL or control character inside */
-  CUSTMEM_REFUSED_BAD_CHANNEL = 4,     /* the channel is not name or name/account */
+  CUSTMEM_REFUSED_MISSING = 1,     /* NULL, empty or blank */
+  CUSTMEM_REFUSED_TOO_LONG = 2,    /* more than CUSTMEM_RAW_MAX or CUSTMEM_IDENTIFIER_MAX */
+  CUSTMEM_REFUSED_NOT_TEXT = 3,    /* not UTF-8, a NUL or control character, a negative size */
+  CUSTMEM_REFUSED_BAD_CHANNEL = 4, /* the channel is not name or name/account */
   CUSTMEM_REFUSED_UNKNOWN_CHANNEL = 5, /* no rule has that name */
   CUSTMEM_REFUSED_MALFORMED = 6,       /* none of the channel's forms */
   CUSTMEM_REFUSED_TOO_FEW_DIGITS = 7,  /* a phone number of less than 7: a short code? */
@@ -482,8 +489,8 @@ enum custmem_why {
 ** customer_id            of LINKED and CANDIDATE; else ""
 ** normalized_identifier  what step 2 looked for, "" where it did not
 ** event_name             the conceptual event (CM-2.1 §7): conversation.customer_resolved,
-**                        ….customer_unresolved (it was looked for, and there is none), or
-**                        ….customer_resolution_skipped (it was not looked for)
+**                        ….customer_unresolved (nobody was found, or there was no identifier to look
+**                        by), or ….customer_resolution_skipped (the whys that say "skipped")
 */
 typedef struct custmem_resolution {
   int32_t outcome;
@@ -519,12 +526,12 @@ CUSTMEM_API int custmem_resolve(
 );
 
 /* Resolves a page of an inbox within one read transaction: all answers are of one moment, and each
-** is what custmem_resolve would give. Errors: as custmem_resolve; the first one, by its row, is
-** returned. After a conversation_id that is refused, or a damaged row, the others are still resolved;
-** any other failure (I/O, memory, an interrupt) leaves those after it UNLINKED, LOOKUP_FAILED: what
-** could be found then would be of another moment.
+** is what custmem_resolve would give. Errors: as custmem_resolve. After a conversation_id that is refused,
+** or a damaged row, the others are still resolved; any other failure (I/O, memory, an interrupt) leaves
+** those after it UNLINKED, LOOKUP_FAILED: what could be found then would be of another moment. Such a
+** failure is returned before any other, else the first one, by its row.
 **
-** An inbox asks for the same page at each refresh. A store keeps the answers of some thousand requests of
+** An inbox asks for the same page at each refresh. A store keeps the answers of 1,024 requests of
 ** either call (a quarter of a megabyte, had by the first, given back by custmem_close; without it, the answers
 ** are the same), and uses one as long as nothing at all has been committed to the file since, by this handle,
 ** another, or another program: each call asks SQLite for that, within its transaction. */

@@ -1244,6 +1244,98 @@ TEST(an_output_that_may_be_null_may_be) {
     }
 }
 
+/* One struct may hold what is passed and take what comes back. */
+TEST(an_output_may_be_where_the_inputs_stand) {
+  struct scene scene;
+  custmem_actor human = test_human(OURS);
+  custmem_customer customer, *page;
+  custmem_resolution found;
+  custmem_written written;
+  const char *ids[2];
+  char key[CUSTMEM_IDENTIFIER_MAX + 1] = "+39 333 1234567";
+  int32_t created;
+  make_scene(&scene, "alias.db");
+  memset(&written, 0, sizeof written);
+  CHECK_INT(
+    custmem_link(scene.store, &human, "linked", scene.bruno, "r", -1, NULL, 0, &written),
+    CUSTMEM_ALREADY_LINKED
+  );
+  CHECK_INT(
+    custmem_relink(
+      scene.store, &human, "linked", written.current_customer_id, scene.bruno, "r", -1, NULL, 0,
+      &written
+    ),
+    CUSTMEM_OK
+  );
+  CHECK_TEXT(written.current_customer_id, scene.bruno);
+  CHECK_INT(
+    custmem_unlink(
+      scene.store, &human, "linked", written.current_customer_id, "r", -1, NULL, 0, &written
+    ),
+    CUSTMEM_OK
+  );
+  CHECK_TEXT(written.current_customer_id, "");
+
+  CHECK_INT(custmem_customer_get(scene.store, OURS, scene.anna, &customer), CUSTMEM_OK);
+  CHECK_INT(
+    custmem_customer_get(scene.store, customer.instructor_id, customer.id, &customer),
+    CUSTMEM_OK
+  );
+  CHECK_INT(
+    custmem_customer_set_display(
+      scene.store, &human, customer.id, customer.normalized_identifier, -1, &customer
+    ),
+    CUSTMEM_OK
+  );
+  CHECK_TEXT(customer.display_identifier, customer.normalized_identifier);
+  CHECK_INT(
+    custmem_customer_find(
+      scene.store, customer.instructor_id, customer.channel, customer.normalized_identifier, -1,
+      &customer
+    ),
+    CUSTMEM_OK
+  );
+  CHECK_INT(
+    custmem_customer_create(
+      scene.store, &human, customer.channel, customer.normalized_identifier, -1,
+      customer.display_identifier, -1, &customer, &created
+    ),
+    CUSTMEM_OK
+  );
+  CHECK_INT(created, 0);
+  CHECK_TEXT(customer.id, scene.anna);
+
+  CHECK_INT(
+    custmem_resolve(
+      scene.store, customer.instructor_id, "free", customer.channel,
+      customer.normalized_identifier, -1, &found
+    ),
+    CUSTMEM_OK
+  );
+  CHECK_INT(
+    custmem_resolve(
+      scene.store, OURS, "free", "whatsapp", found.normalized_identifier, -1, &found
+    ),
+    CUSTMEM_OK
+  );
+  CHECK_TEXT(found.customer_id, scene.anna);
+  CHECK_INT(custmem_normalize("whatsapp", key, -1, key), CUSTMEM_ACCEPTED);
+  CHECK_TEXT(key, "393331234567");
+
+  page = calloc(2, sizeof *page);
+  REQUIRE(page != NULL);
+  strcpy(page[0].id, scene.bruno);
+  strcpy(page[1].id, scene.anna);
+  ids[0] = page[0].id;
+  ids[1] = page[1].id;
+  CHECK_INT(custmem_customer_get_many(scene.store, OURS, ids, 2, page), CUSTMEM_OK);
+  CHECK_TEXT(page[0].id, scene.bruno);
+  CHECK_TEXT(page[1].id, scene.anna);
+  CHECK_TEXT(page[1].display_identifier, "393331234567");
+  free(page);
+  end_scene(&scene);
+}
+
 TEST(a_list_needs_room_for_at_least_one) {
   static const int32_t capacities[] = {0, -1, INT32_MIN};
   struct scene scene;
@@ -2057,6 +2149,7 @@ int main(int argc, char **argv) {
   RUN(what_is_of_others_is_not_found, "CM-1 §4.1; CM-1 §4.3; CM-1 §6; CM-2.1 §6; CM-2.3 §4.2");
   RUN(an_output_that_may_not_be_null_is_asked_for, "CM-2.3 §7; D-8");
   RUN(an_output_that_may_be_null_may_be, "D-8");
+  RUN(an_output_may_be_where_the_inputs_stand, "CM-2.3 §5; D-8");
   RUN(a_list_needs_room_for_at_least_one, "D-8");
   RUN(the_rows_of_a_refused_list_are_empty, "D-8");
   RUN(a_page_to_resolve_has_a_count_and_both_its_arrays, "D-4; D-8");

@@ -858,6 +858,55 @@ TEST(another_thread_interrupts_a_long_call_and_the_handle_goes_on) {
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
 }
 
+/* It would wait for a minute. */
+TEST(an_interrupt_ends_the_wait_for_a_lock) {
+  struct stage stage;
+  struct interrupter interrupter;
+  custmem_report report;
+  pthread_t thread;
+  custmem *store;
+  sqlite3 *db;
+  uint64_t rows;
+  make_stage(&stage, "waiting");
+  close(stage.log);
+  store = open_waiting(stage.path, 60000);
+  REQUIRE(store != NULL);
+  db = test_plain(stage.path);
+  rows = test_rows(stage.path);
+  CHECK_INT(test_sql(db, "BEGIN IMMEDIATE"), SQLITE_OK);
+  interrupter.store = store;
+  atomic_init(&interrupter.stop, 0);
+  CHECK_INT(pthread_create(&thread, NULL, interrupt_on_and_on, &interrupter), 0);
+  CHECK_INT(do_write(store, &stage, LINK), CUSTMEM_INTERRUPTED);
+  atomic_store(&interrupter.stop, 1);
+  CHECK_INT(pthread_join(thread, NULL), 0);
+  CHECK_INT(test_sql(db, "ROLLBACK"), SQLITE_OK);
+  sqlite3_close(db);
+  CHECK(test_rows(stage.path) == rows);
+  CHECK_INT(do_write(store, &stage, LINK), CUSTMEM_OK);
+  CHECK_INT(custmem_check(store, &report), CUSTMEM_OK);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
+/* Closing writes the WAL back into the file and takes it away: what an interrupt would keep it from. */
+TEST(an_interrupt_of_nothing_does_nothing_to_what_comes) {
+  struct stage stage;
+  custmem *store;
+  make_stage(&stage, "interrupted-idle");
+  close(stage.log);
+  store = open_waiting(stage.path, PATIENT_MS);
+  REQUIRE(store != NULL);
+  CHECK_INT(do_write(store, &stage, LINK), CUSTMEM_OK);
+  custmem_interrupt(store);
+  CHECK_INT(custmem_backup(store, test_path("interrupted-copy.db")), CUSTMEM_OK);
+  custmem_interrupt(store);
+  CHECK_INT(do_write(store, &stage, RELINK), CUSTMEM_OK);
+  CHECK(test_file_size(test_beside(stage.path, "-wal")) > 0);
+  custmem_interrupt(store);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+  CHECK_INT(test_file_size(test_beside(stage.path, "-wal")), -1);
+}
+
 /* The clock runs inside the write: so this interrupt comes while it does, every time. */
 static custmem *interrupted_by_clock;
 
@@ -956,6 +1005,8 @@ int main(int argc, char **argv) {
   RUN(a_busy_handle_writes_when_the_lock_is_gone, "CM-2.3 §7; D-5");
   RUN(what_was_acknowledged_survives_a_killed_writer, "CM-2.3 §6; T5; D-5");
   RUN(another_thread_interrupts_a_long_call_and_the_handle_goes_on, "CM-2.3 §7; D-8");
+  RUN(an_interrupt_ends_the_wait_for_a_lock, "CM-2.3 §7; D-5; D-8");
+  RUN(an_interrupt_of_nothing_does_nothing_to_what_comes, "D-8");
   RUN(an_interrupted_write_writes_nothing, "CM-2.3 §7; D-5");
   RUN(a_handle_carried_over_a_fork_is_refused_and_the_parents_goes_on, "D-8");
   return test_report();

@@ -512,6 +512,11 @@ TEST(an_altered_schema_is_refused) {
     RECREATED("  SELECT RAISE(ABORT, 'custmem: an audit event is never deleted');"
     ), /* a space */
     "DROP INDEX customers_owner; CREATE INDEX customers_owner ON customers (instructor_id, id)",
+    "DROP TRIGGER audit_events_delete;"
+    "CREATE TRIGGER \"\" AFTER INSERT ON customers BEGIN SELECT 1; END", /* still 17, one of no name */
+    "DROP TRIGGER audit_events_update; CREATE TABLE \"\" (x)",
+    "DROP TRIGGER audit_events_update; CREATE TABLE \"\" (x); DROP TRIGGER audit_events_delete;"
+    "CREATE TABLE extra (x)",
     "ANALYZE",
     "PRAGMA user_version = 0",
   };
@@ -538,6 +543,8 @@ TEST(what_is_strange_in_a_schema_is_named) {
   snprintf(sql, sizeof sql, "CREATE TABLE \"%s-at-all\" (x)", longest);
   altered(path, sql);
   says(path, wanted);
+  altered(path, "CREATE TABLE \"\" (x)");
+  says(path, "the schema is altered: see \"\"");
   altered(path, "DROP INDEX customers_owner");
   says(path, "the schema is altered: 16 objects of 17");
 }
@@ -1098,6 +1105,41 @@ TEST(an_empty_file_beside_a_wal_is_refused) {
   REQUIRE(test_file_write(path, "x", 1));
   refused_by_all(path, CUSTMEM_NOT_A_DATABASE);
   CHECK(exists_beside(path, "-wal"));
+}
+
+/* What another process leaves, which makes the store and closes it, between two looks at its -wal. */
+static struct {
+  unsigned char *bytes;
+  size_t size, capacity;
+  const char *path;
+  int times;
+} finished;
+
+static void finish_before_the_wal_is_opened(int op, int kind, void *ctx) {
+  (void)ctx;
+  if (op != VFS_SHIM_OPEN || kind != VFS_SHIM_WAL) return;
+  CHECK(test_file_write(finished.path, finished.bytes, finished.size));
+  CHECK_INT(unlink(with_suffix(finished.path, "-wal")), 0);
+  finished.times++;
+}
+
+TEST(a_store_that_is_finished_while_its_wal_is_looked_at_is_opened) {
+  const char *path = scratch("finished.db");
+  custmem *store;
+  REQUIRE(make_store(path));
+  finished.path = path;
+  finished.size = test_file_load(path, &finished.bytes, &finished.capacity);
+  REQUIRE(test_file_write(path, "", 0));
+  REQUIRE(test_file_write(with_suffix(path, "-wal"), "x", 1));
+  REQUIRE(vfs_shim_install() == SQLITE_OK);
+  vfs_shim_watch(finish_before_the_wal_is_opened, NULL);
+  store = test_store(path);
+  vfs_shim_watch(NULL, NULL);
+  CHECK_INT(finished.times, 1);
+  CHECK(store != NULL && test_link(store, "ada", "c1", ids.ben) == CUSTMEM_ALREADY_LINKED);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+  vfs_shim_remove();
+  free(finished.bytes);
 }
 
 /* Nor where the WAL cannot be looked at: that it is there is not known then, and SQLite must not find out. */
@@ -3408,6 +3450,7 @@ TEST(a_long_backup_can_be_interrupted) {
   interrupted.reads = 0;
   vfs_shim_watch(interrupt_on_read, NULL);
   CHECK_INT(custmem_backup(store, copy), CUSTMEM_INTERRUPTED);
+  CHECK_TEXT(custmem_errmsg(store), "the call was interrupted: interrupted");
   vfs_shim_watch(NULL, NULL);
   CHECK(interrupted.reads >= 100 && interrupted.reads < 300);
   CHECK(!exists(copy));
@@ -3459,6 +3502,7 @@ int main(int argc, char **argv) {
   RUN(a_new_store_is_a_wal_database_of_its_own_kind, "D-2; D-8");
   RUN(a_torn_first_page_is_recovered_from_the_wal, "D-8");
   RUN(an_empty_file_beside_a_wal_is_refused, "D-8");
+  RUN(a_store_that_is_finished_while_its_wal_is_looked_at_is_opened, "D-8");
   RUN(an_empty_file_is_refused_where_its_wal_cannot_be_looked_at, "D-8");
   RUN(garbage_beside_a_short_wal_or_journal_is_no_database, "D-8");
   RUN(a_killed_process_loses_nothing, "D-8; CM-2.3 §6");

@@ -258,6 +258,30 @@ static int resolve_in_steps(
   return was_interrupted;
 }
 
+/* An inbox may show "Unlinked" for a row that cannot be asked about; not for all that was not asked. */
+TEST(what_ends_a_page_is_told_before_what_is_wrong_with_a_row) {
+  static const custmem_query queries[] = {
+    {"", "whatsapp", NUMBER, ENDS}, {"talk-1", "whatsapp", NUMBER, ENDS}};
+  custmem_resolution got[COUNT_OF(queries)];
+  sqlite3 *db;
+  custmem *store = test_store_caught(test_path("ended.db"), NULL, &db);
+  REQUIRE(store != NULL);
+  test_customer(store, A, NUMBER);
+  CHECK_INT(custmem_resolve_many(store, A, queries, COUNT_OF(queries), got), CUSTMEM_EMPTY);
+  CHECK_INT(got[1].why, CUSTMEM_WHY_ONE_MATCH);
+  forget_what_was_asked(store, got[1].customer_id);
+  test_interrupt_after(db, 10);
+  CHECK_INT(
+    custmem_resolve_many(store, A, queries, COUNT_OF(queries), got), CUSTMEM_INTERRUPTED
+  );
+  CHECK(test_was_interrupted(db));
+  CHECK_HAS(custmem_errmsg(store), "interrupted");
+  CHECK_TEXT(custmem_errarg(store), "");
+  CHECK_INT(got[0].why, CUSTMEM_WHY_LOOKUP_FAILED);
+  CHECK_INT(got[1].why, CUSTMEM_WHY_LOOKUP_FAILED);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
 /* One match that was seen is no "exactly one" while the search for a second has not ended. */
 TEST(two_matches_are_never_one_wherever_the_search_is_stopped) {
   static const int32_t counts[] = {1, 2, 5};
@@ -1636,6 +1660,30 @@ static void hear_and_act(const custmem_notice *notice, void *ctx) {
   me->refused_inside += custmem_set_listener(me->store, NULL, NULL) == CUSTMEM_MISUSE;
 }
 
+static void hear_and_read(const custmem_notice *notice, void *ctx) {
+  heard *me = ctx;
+  custmem_head head;
+  hear(notice, ctx);
+  me->reads_inside += custmem_audit_head(me->store, A, &head) == CUSTMEM_OK;
+}
+
+TEST(what_a_listener_reads_leaves_the_message_of_its_call) {
+  custmem *store = test_store(NULL);
+  custmem_resolution got;
+  heard me;
+  REQUIRE(store != NULL);
+  memset(&me, 0, sizeof me);
+  me.store = store;
+  CHECK_INT(custmem_set_listener(store, hear_and_read, &me), CUSTMEM_OK);
+  CHECK_INT(resolve(store, A, "", "whatsapp", NUMBER, &got), CUSTMEM_EMPTY);
+  CHECK_INT(me.reads_inside, 1);
+  CHECK_TEXT(custmem_errmsg(store), "conversation_id is empty");
+  CHECK_TEXT(custmem_errarg(store), "conversation_id");
+  CHECK_INT(resolve(store, A, "talk-1", "whatsapp", NUMBER, &got), CUSTMEM_OK);
+  CHECK_TEXT(custmem_errmsg(store), "");
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
 TEST(a_listener_may_read_and_can_change_nothing) {
   const char *path = test_path("listener.db");
   custmem *store = test_store(path);
@@ -1676,6 +1724,7 @@ static void run_path(void) {
     more_than_one_customer_with_the_key_is_no_resolution,
     "CM-2.1 §3 step 2, step 3, §5 core rule, §6 explicit links override; CM-1 §3.2"
   );
+  RUN(what_ends_a_page_is_told_before_what_is_wrong_with_a_row, "CM-2.1 §5; D-4");
   RUN(
     two_matches_are_never_one_wherever_the_search_is_stopped,
     "CM-2.1 §3 step 2, §5 core rule, §5 database or lookup error; D-4"
@@ -1777,6 +1826,7 @@ static void run_listener(void) {
   RUN(
     a_listener_is_told_once_for_each_call_with_all_its_answers, "CM-2.1 §7; CM-2.5; D-4; D-7"
   );
+  RUN(what_a_listener_reads_leaves_the_message_of_its_call, "D-7; D-8");
   RUN(a_listener_may_read_and_can_change_nothing, "CM-2.1 §7; CM-2.3 §4.1; CM-2.5; D-7");
 }
 

@@ -232,6 +232,47 @@ TEST(the_connection_can_do_nothing_that_no_statement_does) {
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
 }
 
+/* What is put into the schema while the store is open is seen at the next opening or check. Until then it
+** may stop a call, and make it write nothing. */
+TEST(a_trigger_of_somebody_elses_writes_nothing) {
+  static const char *const triggers[] = {
+    "CREATE TRIGGER other AFTER UPDATE ON customers BEGIN"
+    " UPDATE conversation_links SET customer_id = NULL; END",
+    "CREATE TRIGGER other AFTER UPDATE ON customers BEGIN"
+    " INSERT INTO customers VALUES (hex(randomblob(18)), 'ada', 'sms', '39', NULL, 1, 1); END",
+    "CREATE TRIGGER other AFTER UPDATE ON customers BEGIN DELETE FROM store; END",
+  };
+  const char *path = test_path("trigger.db");
+  custmem *store = store_with_statements(path);
+  custmem_actor ada = test_human("ada");
+  custmem_customer read;
+  const char *anna;
+  size_t i;
+  REQUIRE(store != NULL);
+  anna = test_customer(store, "ada", "393331234567");
+  for (i = 0; i < sizeof triggers / sizeof triggers[0]; i++) {
+    sqlite3 *db = test_plain(path);
+    uint64_t before;
+    custmem_report report;
+    CHECK_INT(test_sql(db, triggers[i]), SQLITE_OK);
+    before = test_rows(path);
+    CHECK_INT(
+      custmem_customer_set_display(store, &ada, anna, "Bruno", -1, NULL), CUSTMEM_SCHEMA
+    );
+    CHECK(test_rows(path) == before);
+    CHECK_INT(custmem_check(store, &report), CUSTMEM_BROKEN);
+    CHECK_INT(report.fault, CUSTMEM_FAULT_SCHEMA);
+    CHECK_INT(test_sql(db, "DROP TRIGGER other"), SQLITE_OK);
+    sqlite3_close(db);
+    CHECK_INT(
+      custmem_customer_get(store, "ada", anna, &read), CUSTMEM_OK
+    ); /* sees that it is gone */
+    CHECK_TEXT(read.display_identifier, "Anna");
+    CHECK_INT(custmem_customer_set_display(store, &ada, anna, "Anna", -1, NULL), CUSTMEM_OK);
+  }
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
 /* The settings stand behind each other: most attacks that one of them stops another would, too. */
 TEST(the_connection_has_every_setting_that_is_to_guard_it) {
   static const struct {
@@ -555,6 +596,7 @@ int main(int argc, char **argv) {
     every_statement_on_an_instructors_rows_names_the_instructor,
     "CM-1 §2.1, §4.1; CM-2.1 §2; CM-2.3 §2, §9; D-5"
   );
+  RUN(a_trigger_of_somebody_elses_writes_nothing, "CM-2.3 §6; CM-2.5; D-8");
   RUN(the_connection_has_every_setting_that_is_to_guard_it, "D-8");
   RUN(no_statement_keeps_what_the_caller_passed, "D-8");
   RUN(the_connection_can_do_nothing_that_no_statement_does, "CM-1 §2.3, §2.4; CM-2.5; D-8");

@@ -25,6 +25,7 @@ static int library_version(void);
 #include CUSTMEM_C /* NOLINT(bugprone-suspicious-include) */
 
 #include <stdio.h>
+#include <sys/wait.h>
 
 static int failures;
 static custmem *store;
@@ -818,6 +819,21 @@ static void files_are_looked_for_and_made_by_one_thread_at_a_time(void) {
   CHECK(rmdir(directory) == 0);
 }
 
+/* A child of a fork has one thread, which waits for none that its parent has. */
+static void files_that_were_locked_at_a_fork_are_not_in_the_child(void) {
+  int status = 1;
+  pid_t child;
+  lock_files();
+  child = fork();
+  if (child == 0) {
+    alarm(10);
+    lock_files();
+    _exit(0);
+  }
+  unlock_files();
+  CHECK(waitpid(child, &status, 0) == child && status == 0);
+}
+
 /* Without memory there is no image, and the next store in memory makes one. */
 static void an_image_that_there_is_no_memory_for_is_made_later(void) {
   sqlite3_set_authorizer(store->db, NULL, NULL); /* as it is while a store is made */
@@ -893,6 +909,7 @@ int main(void) {
   a_call_that_ends_well_leaves_no_message();
   an_older_library_is_refused();
   files_are_looked_for_and_made_by_one_thread_at_a_time();
+  files_that_were_locked_at_a_fork_are_not_in_the_child();
   an_image_that_there_is_no_memory_for_is_made_later();
   a_write_that_cannot_be_held_is_ended();
   a_transaction_lasts_as_long_as_it_is_held();

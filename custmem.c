@@ -3477,7 +3477,9 @@ static int take_identifier(
   text *key
 ) {
   char *normalized = resolution->normalized_identifier;
-  int refusal = take_channel(asked, query->channel);
+  int refusal;
+  if (query->channel == NULL && query->raw_identifier == NULL) return CUSTMEM_WHY_NO_IDENTIFIER;
+  refusal = take_channel(asked, query->channel);
   if (refusal != CUSTMEM_ACCEPTED) {
     resolution->refusal = refusal;
     return CUSTMEM_WHY_BAD_CHANNEL;

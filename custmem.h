@@ -473,7 +473,7 @@ enum custmem_why {
   CUSTMEM_WHY_OTHER_INSTRUCTOR = 3, /* skipped: the conversation is another instructor's */
   CUSTMEM_WHY_NO_IDENTIFIER = 4,    /* NULL, empty or blank */
   CUSTMEM_WHY_REFUSED = 5,          /* custmem_normalize refused it: see `refusal` */
-  CUSTMEM_WHY_BAD_CHANNEL = 6,      /* no such channel: see `refusal` */
+  CUSTMEM_WHY_BAD_CHANNEL = 6,      /* none, or no such channel, beside it: see `refusal` */
   CUSTMEM_WHY_NO_MATCH = 7,         /* nobody has that key */
   CUSTMEM_WHY_MANY_MATCHES = 8,     /* more than one has (a damaged file) */
   CUSTMEM_WHY_LOOKUP_FAILED = 9     /* skipped: the store could not be asked; see the code */

@@ -512,11 +512,21 @@ static int refused(const custmem *store, int rc) {
   return status_of(rc);
 }
 
+#define IN_MEMORY ":memory:"
+
+/* What custmem_open takes for no file would be gone when the command ends. */
+static int is_file(const char *path) {
+  if (strcmp(path, IN_MEMORY) != 0) return 1;
+  complain("\"%s\" is no file: a file of that name is ./%s", path, path);
+  return 0;
+}
+
 /* A store that is only looked at is opened read-only: a mistyped path makes no new one. */
 static int open_store(const char *path, int read_only, custmem **store) {
   char message[CUSTMEM_MESSAGE_MAX + 1];
   custmem_options options;
   int rc;
+  if (!is_file(path)) return USAGE;
   custmem_options_init(&options);
   options.read_only = read_only;
   options.message = message;
@@ -532,7 +542,7 @@ static int open_store(const char *path, int read_only, custmem **store) {
 /* A connection that has no file: all JSON is read and made by SQLite's functions on it. */
 static sqlite3 *open_json(void) {
   sqlite3 *db;
-  int rc = sqlite3_open(":memory:", &db);
+  int rc = sqlite3_open(IN_MEMORY, &db);
   need(rc == SQLITE_OK ? db : NULL);
   return db;
 }
@@ -561,6 +571,7 @@ static void put_json_row(sqlite3_stmt *stmt) {
 **
 ** names     the names that it may have; the first `required` of them it must have
 ** values    what they hold, NULL for null and for what is not there; none holds a NUL
+** seen      a bit for each that stood there, if only with null
 ** message   why it could not be read; "" if it could */
 #define MAX_NAMES 4
 
@@ -569,6 +580,7 @@ struct object {
   int count;
   int required;
   char *values[MAX_NAMES];
+  unsigned seen;
   char message[CUSTMEM_MESSAGE_MAX + 1];
 };
 
@@ -605,12 +617,17 @@ static void read_field(struct object *object, sqlite3_stmt *row) {
   const char *name = (const char *)sqlite3_column_text(row, 0);
   const char *type = (const char *)sqlite3_column_text(row, 1);
   const char *value = (const char *)sqlite3_column_text(row, 2);
+  unsigned was_seen;
   int i = 0;
   while (i < object->count && strcmp(object->names[i], name) != 0)
     i++;
-  if (i == object->count)
+  was_seen = object->seen & 1u << i;
+  object->seen |= 1u << i;
+  if ((int)strlen(name) != sqlite3_column_bytes(row, 0))
+    spoil(object, "the name of a field holds a NUL");
+  else if (i == object->count)
     spoil(object, "there is no field \"%.64s\"", name);
-  else if (object->values[i] != NULL)
+  else if (was_seen)
     spoil(object, "the field \"%s\" stands twice", name);
   else if (strcmp(type, "null") == 0)
     return;
@@ -635,6 +652,7 @@ static int read_object(
   size_t size
 ) {
   int i;
+  object->seen = 0;
   object->message[0] = '\0';
   sqlite3_bind_text64(stmt, 1, line, size, SQLITE_STATIC, SQLITE_UTF8);
   while (object->message[0] == '\0' && sqlite3_step(stmt) == SQLITE_ROW) {
@@ -1435,16 +1453,23 @@ static struct origin origin_of(sqlite3_stmt *row, const char *account) {
   return origin;
 }
 
-/* The id of a sender's or a group's conversation with a business number. To be freed. */
+/* What is spelled out must not look like what was so from the beginning. */
+static int is_ambiguous(int32_t code) {
+  return code == '\\' || is_unsafe(code);
+}
+
+/* The id of a sender's or a group's conversation with a business number: no two have the same, whatever
+** the text of a sender is. To be freed. */
 static char *conversation_id(
   const char *number,
-  int is_group,
+  const char *channel,
   const char *sender,
   int64_t sender_size
 ) {
-  char *shown_sender = clean(sender, sender_size);
-  char *id = need(sqlite3_mprintf("%s%c%s", number, is_group ? '/' : ':', shown_sender));
-  sqlite3_free(shown_sender);
+  char *spelled = spell(sender, sender_size, is_ambiguous);
+  char mark = channel[0] == '\0' ? '/' : strcmp(channel, "whatsapp") == 0 ? ':' : '=';
+  char *id = need(sqlite3_mprintf("%s%c%s", number, mark, spelled));
+  sqlite3_free(spelled);
   return id;
 }
 
@@ -1971,10 +1996,10 @@ static int tell_stream(struct demo *demo, FILE *file, const char *name) {
   load_conversations(&demo->host);
   put_paragraph(
     0,
-    "%d payloads. %d new messages, %d for Marta and %d for Jonas, in %d conversations; %d "
+    "%d payload%s. %d new messages, %d for Marta and %d for Jonas, in %d conversations; %d "
     "repeated.",
-    reading.payloads, messages[MARTA] + messages[JONAS], messages[MARTA], messages[JONAS],
-    demo->host.count, messages[REPEATED]
+    reading.payloads, reading.payloads == 1 ? "" : "s", messages[MARTA] + messages[JONAS],
+    messages[MARTA], messages[JONAS], demo->host.count, messages[REPEATED]
   );
   return error;
 }
@@ -2516,12 +2541,13 @@ struct inbox {
 /* A row of HOST_THREADS, with all that was said in it. */
 static void load_row(struct host *host, sqlite3_stmt *thread, struct inbox_row *row) {
   sqlite3_stmt *said = host->stmts[HOST_SAID];
-  int is_group = sqlite3_column_bytes(thread, 1) == 0, i;
+  const char *channel = (const char *)sqlite3_column_text(thread, 1);
+  int i;
   memset(row, 0, sizeof *row);
   row->raw = copied(thread, 2, &row->raw_size);
-  row->conversation_id = conversation_id(host->numbers[0], is_group, row->raw, row->raw_size);
+  row->conversation_id = conversation_id(host->numbers[0], channel, row->raw, row->raw_size);
   row->name = as_text(thread, 3);
-  if (!is_group) row->channel = as_text(thread, 1);
+  if (channel[0] != '\0') row->channel = as_text(thread, 1);
   row->message_count = sqlite3_column_int(thread, 4);
   row->messages = need(sqlite3_malloc64((size_t)row->message_count * sizeof *row->messages));
   sqlite3_bind_int64(said, 1, sqlite3_column_int64(thread, 0));
@@ -2981,29 +3007,55 @@ static int is_for_people(const struct request *request) {
   return request->options[OPT_JSON] == NULL;
 }
 
+/* Whether what was found is to be printed: that all is sound, or to a program, where it is not. */
+static int has_result(const struct request *request, int rc, const custmem_report *report) {
+  return rc == CUSTMEM_OK || (!is_for_people(request) && report->fault != CUSTMEM_FAULT_NONE);
+}
+
+/* For programs; people are told in words. */
+#define FAULT_FIELDS                                                                           \
+  {"fault", IS_NUMBER, 0, NULL,                                                                \
+   "the kind of the first fault, enum custmem_fault; 0 if sound"},                             \
+    {"detail", IS_OPTIONAL, 0, NULL, "the same, as a sentence"},                               \
+    {"instructor_id", IS_OPTIONAL, 0, NULL, "where it is: whose"},                             \
+    {"seq", IS_NUMBER, 0, NULL, "the event; 0 for none"}, {                                    \
+    "subject", IS_OPTIONAL, 0, NULL, "the id of the conversation or of the customer"           \
+  }
+
+static void give_fault(struct listing *listing, const custmem_report *report) {
+  give_number(listing, report->fault);
+  give_text(listing, report->detail);
+  give_text(listing, report->instructor_id);
+  give_number(listing, report->seq);
+  give_text(listing, report->subject);
+}
+
 static const struct field CHECK_FIELDS[] = {
   {"instructors", IS_NUMBER, 0, "instructors", "how many were found sound"},
   {"customers", IS_NUMBER, 0, "customers", "how many were found sound"},
   {"links", IS_NUMBER, 0, "links", "how many were found sound"},
   {"events", IS_NUMBER, 0, "events", "how many were found sound"},
+  FAULT_FIELDS,
 };
 
 static int run_check(const struct request *request, custmem *store) {
   struct listing listing;
   custmem_report report;
-  int rc;
+  int rc, status = DONE;
   begin_work(store, "check", 0);
   rc = custmem_check(store, &report);
   end_work();
-  if (rc != CUSTMEM_OK) return report_fault(store, rc, &report);
+  if (rc != CUSTMEM_OK) status = report_fault(store, rc, &report);
+  if (!has_result(request, rc, &report)) return status;
   if (is_for_people(request)) put_line(0, "sound");
   open_listing(&listing, request, AS_RECORD);
   give_number(&listing, report.instructors);
   give_number(&listing, report.customers);
   give_number(&listing, report.links);
   give_number(&listing, report.events);
+  give_fault(&listing, &report);
   close_listing(&listing);
-  return DONE;
+  return status;
 }
 
 static const struct field BACKUP_FIELDS[] = {
@@ -3020,6 +3072,7 @@ static int run_backup(const struct request *request, custmem *store) {
   const char *target = request->argv[1];
   struct listing listing;
   int rc;
+  if (!is_file(target)) return USAGE;
   begin_work(store, "backup", 0);
   work.target = target;
   work.target_size = file_size(request->argv[0]);
@@ -3484,7 +3537,7 @@ static int resolve_message(
   int goes_on = 1;
   raw = copied(message, origin.sender, &query.raw_size);
   if (raw != NULL && number[0] != '\0' && (wanted == NULL || strcmp(wanted, number) == 0)) {
-    char *id = conversation_id(number, origin.is_group, raw, query.raw_size);
+    char *id = conversation_id(number, origin.channel, raw, query.raw_size);
     query.conversation_id = id;
     query.channel = origin.is_group ? NULL : origin.channel;
     query.raw_identifier = origin.is_group ? NULL : raw;
@@ -3646,7 +3699,7 @@ static int read_stream(struct host *host, const char *name, const char *number) 
 
 static int check_inbox(const struct request *request) {
   if (request->options[OPT_HTML] == NULL || is_for_people(request)) return 1;
-  complain("%s: give either --html or --json", request->command->name);
+  complain("%s: give --html or --json, not both", request->command->name);
   return 0;
 }
 
@@ -3929,6 +3982,7 @@ static const struct field VERIFY_FIELDS[] = {
   {"events", IS_NUMBER, 0, "events", "how many were found sound"},
   {"links", IS_NUMBER, 0, "links", "how many were found to be what the events say"},
   HEAD_FIELDS,
+  FAULT_FIELDS,
 };
 
 static int run_verify(const struct request *request, custmem *store) {
@@ -3937,7 +3991,7 @@ static int run_verify(const struct request *request, custmem *store) {
   custmem_head anchor;
   custmem_report report;
   struct listing listing;
-  int rc;
+  int rc, status = DONE;
   if (has_anchor) {
     read_count(request->argv[1], &anchor.count);
     memcpy(anchor.hash, request->argv[2], sizeof anchor.hash);
@@ -3945,15 +3999,17 @@ static int run_verify(const struct request *request, custmem *store) {
   begin_work(store, "audit verify", 0);
   rc = custmem_audit_verify(store, instructor, has_anchor ? &anchor : NULL, &report);
   end_work();
-  if (rc != CUSTMEM_OK) return report_fault(store, rc, &report);
+  if (rc != CUSTMEM_OK) status = report_fault(store, rc, &report);
+  if (!has_result(request, rc, &report)) return status;
   if (is_for_people(request))
     put_line(0, has_anchor ? "sound, and it continues the anchor" : "sound");
   open_listing(&listing, request, AS_RECORD);
   give_number(&listing, report.events);
   give_number(&listing, report.links);
   give_head(&listing, &report.head);
+  give_fault(&listing, &report);
   close_listing(&listing);
-  return DONE;
+  return status;
 }
 
 /* ---- Table --------------------------------------------------------------------------------- */
@@ -4124,7 +4180,8 @@ static const struct command COMMANDS[] = {
      "else nobody. Without CONVERSATION it reads lines from standard input and prints a row "
      "for each: JSON objects with conversation_id and perhaps channel and identifier, or "
      "WhatsApp webhooks, whose messages each belong to the conversation NUMBER:SENDER of the "
-     "business number and the sender (of a group, NUMBER/GROUP).",
+     "business number and the sender's phone number (NUMBER=SENDER where WhatsApp gives only a "
+     "business-scoped user id, and of a group NUMBER/GROUP).",
    .example =
      "custmem resolve inbox.db conversation-1 whatsapp '+39 333 1234567' --instructor marta"},
   {.name = "link",
@@ -4176,10 +4233,10 @@ static const struct command COMMANDS[] = {
    .allowed = HAS(OPT_BADGES) | HAS(OPT_HTML) | HAS(OPT_JSON),
    FIELDS(INBOX_FIELDS),
    .summary = "show the conversations of a stream, with badges, as a table or a page",
-   .help =
-     "Reads what was sent to one business number. The conversation of a sender is "
-     "NUMBER:SENDER, of a group NUMBER/GROUP. With --html it prints one page that needs no "
-     "other file. Without --badges neither table nor page says anything about customers.",
+   .help = "Reads what was sent to one business number. The conversation of a phone number is "
+           "NUMBER:SENDER, of a business-scoped user id NUMBER=SENDER, of a group "
+           "NUMBER/GROUP. With --html it prints one page that needs no "
+           "other file. Without --badges neither table nor page says anything about customers.",
    .example = "custmem inbox inbox.db " DEMO_STREAM " --instructor marta \\\n"
               "  --number 209951326681432 --badges --html > inbox.html"},
   {.name = "history",

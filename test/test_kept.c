@@ -61,7 +61,7 @@ static const custmem_query PAGE[] = {
   {"linked", "whatsapp", "hello", ENDS}};
 static const int WHYS[] = {
   CUSTMEM_WHY_EXPLICIT_LINK,    CUSTMEM_WHY_ONE_MATCH,     CUSTMEM_WHY_NO_MATCH,
-  CUSTMEM_WHY_OTHER_INSTRUCTOR, CUSTMEM_WHY_REFUSED,       CUSTMEM_WHY_BAD_CHANNEL,
+  CUSTMEM_WHY_OTHER_INSTRUCTOR, CUSTMEM_WHY_REFUSED,       CUSTMEM_WHY_NO_IDENTIFIER,
   CUSTMEM_WHY_NO_IDENTIFIER,    CUSTMEM_WHY_BAD_CHANNEL,   CUSTMEM_WHY_EXPLICIT_LINK,
   CUSTMEM_WHY_EXPLICIT_LINK,    CUSTMEM_WHY_EXPLICIT_LINK, CUSTMEM_WHY_EXPLICIT_LINK};
 enum { ROWS = COUNT_OF(PAGE) };
@@ -474,7 +474,7 @@ static void check_all_changes_made(const scene *me) {
   CHECK_INT(got[2].why, CUSTMEM_WHY_ONE_MATCH);
   CHECK_INT(got[5].why, CUSTMEM_WHY_EXPLICIT_LINK);
   CHECK_TEXT(got[5].customer_id, me->anna);
-  CHECK_INT(got[8].why, CUSTMEM_WHY_BAD_CHANNEL);
+  CHECK_INT(got[8].why, CUSTMEM_WHY_NO_IDENTIFIER);
 }
 
 TEST(what_the_handle_and_another_commit_is_shown_by_the_next_page) {

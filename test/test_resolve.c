@@ -443,6 +443,11 @@ TEST(a_channel_that_is_none_is_no_resolution_and_says_why) {
     CHECK_INT(resolve(store, A, "talk-1", cases[i].channel, NUMBER, &got), CUSTMEM_OK);
     CHECK_ANSWER(&got, CUSTMEM_WHY_BAD_CHANNEL, cases[i].refusal, "", "");
   }
+  CHECK_INT(resolve(store, A, "talk-1", "fax", NULL, &got), CUSTMEM_OK);
+  CHECK_ANSWER(&got, CUSTMEM_WHY_BAD_CHANNEL, CUSTMEM_REFUSED_UNKNOWN_CHANNEL, "", "");
+  /* Where neither is given, nobody named a channel that is none. */
+  CHECK_INT(resolve(store, A, "talk-1", NULL, NULL, &got), CUSTMEM_OK);
+  CHECK_ANSWER(&got, CUSTMEM_WHY_NO_IDENTIFIER, 0, "", "");
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
 }
 

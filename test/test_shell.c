@@ -295,9 +295,11 @@ TEST(usage_errors_say_what_is_wrong) {
      "customers set-display: give either DISPLAY or --remove"},
     {{"customers", "create", "a", "--id", "--instructor=i", "--actor=a"},
      "customers create: --display and --id go with CHANNEL and IDENTIFIER"},
+    {{"init", ":memory:"}, "\":memory:\" is no file: a file of that name is ./:memory:"},
+    {{"check", ":memory:"}, "\":memory:\" is no file"},
     {{"inbox", "a", "b", "--instructor=i"}, "inbox: --number is missing"},
     {{"inbox", "a", "b", "--instructor=i", "--number=1", "--json", "--html"},
-     "inbox: give either --html or --json"},
+     "inbox: give --html or --json, not both"},
     {{"completion", "fish"}, "SHELL is bash or zsh: not \"fish\""},
   };
   size_t i;
@@ -419,6 +421,12 @@ TEST(a_changed_event_is_named_by_check_and_verify) {
   CHECK_TEXT(ran.out, "");
   CHECK_HAS(ran.err, "custmem: CUSTMEM_BROKEN: ");
   CHECK_HAS(ran.err, "custmem: the first fault is at instructor anna, event 7, a2\n");
+  CHECK_INT(run("check", path, "--json"), REFUSED);
+  CHECK_HAS(ran.err, "custmem: the first fault is at instructor anna, event 7, a2\n");
+  CHECK_HAS(
+    ran.out, "\"events\":6,\"fault\":7,\"detail\":\"an audit event is not the one that was"
+  );
+  CHECK_HAS(ran.out, "\"instructor_id\":\"anna\",\"seq\":7,\"subject\":\"a2\"}\n");
   CHECK_INT(run_audit("verify", path, "anna"), REFUSED);
   CHECK_TEXT(ran.out, "");
   CHECK_HAS(ran.err, "custmem: CUSTMEM_BROKEN: ");

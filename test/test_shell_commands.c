@@ -159,7 +159,10 @@ TEST(check_prints_what_there_is_for_people_and_programs) {
     ran.out, "sound\ninstructors  1\ncustomers    3\nlinks        1\nevents       1\n"
   );
   CHECK_INT(CUSTMEM("check", inbox.path, "--json"), DONE);
-  CHECK_TEXT(ran.out, "{\"instructors\":1,\"customers\":3,\"links\":1,\"events\":1}\n");
+  CHECK_TEXT(
+    ran.out, "{\"instructors\":1,\"customers\":3,\"links\":1,\"events\":1,\"fault\":0,"
+             "\"detail\":null,\"instructor_id\":null,\"seq\":0,\"subject\":null}\n"
+  );
 }
 
 TEST(a_backup_is_the_whole_store_and_replaces_nothing) {
@@ -178,6 +181,7 @@ TEST(a_backup_is_the_whole_store_and_replaces_nothing) {
   CHECK(test_file_hash(copy) == bytes);
   check_refused(CUSTMEM("backup", inbox.path, "/nonexistent/copy.db"), "CUSTMEM_NO_PATH");
   check_refused(CUSTMEM("backup", inbox.path, inbox.path), "CUSTMEM_EXISTS");
+  CHECK_INT(CUSTMEM("backup", inbox.path, ":memory:"), USAGE);
 }
 
 /* Files may not grow here, as on a full disk. */
@@ -380,6 +384,10 @@ static const struct {
    "BAD_LINE", "there is no field \"dispaly\""},
   {"{\"channel\":\"sms\",\"identifier\":\"447700900502\",\"channel\":\"sms\"}", "refused",
    "BAD_LINE", "the field \"channel\" stands twice"},
+  {"{\"channel\":null,\"identifier\":\"447700900502\",\"channel\":\"sms\"}", "refused",
+   "BAD_LINE", "the field \"channel\" stands twice"},
+  {"{\"channel\\u0000x\":\"sms\",\"identifier\":\"447700900502\"}", "refused", "BAD_LINE",
+   "the name of a field holds a NUL"},
   {"{\"channel\":\"sms\",\"identifier\":\"447700900502\\u0000\"}", "refused", "BAD_LINE",
    "the field \"identifier\" holds a NUL"},
   {"{\"channel\":\"sms\",\"identifier\":\"12\"}", "refused", "CUSTMEM_BAD_IDENTIFIER",
@@ -579,7 +587,7 @@ TEST(resolve_answers_each_line_of_a_stream) {
   CHECK_TEXT(json(line_at(ran.out, 0), "$.why"), "no_match");
   CHECK_TEXT(json(line_at(ran.out, 1), "$.badge"), "New customer");
   CHECK_TEXT(json(line_at(ran.out, 1), "$.customer_id"), inbox.anna);
-  CHECK_TEXT(json(line_at(ran.out, 2), "$.why"), "bad_channel");
+  CHECK_TEXT(json(line_at(ran.out, 2), "$.why"), "no_identifier");
   CHECK_TEXT(json(line_at(ran.out, 3), "$.error"), "CUSTMEM_EMPTY");
   CHECK_TEXT(
     json(line_at(ran.out, 4), "$.message"), "the field \"conversation_id\" is missing"
@@ -607,12 +615,12 @@ TEST(resolve_answers_each_message_of_the_webhooks) {
   CHECK_INT(lines, 24);
   for (i = 0; i < lines; i++) {
     const char *id = json(line_at(ran.out, i), "$.conversation_id");
-    int is_scoped = strcmp(id, NUMBER ":GB.4821907736650912") == 0;
+    int is_scoped = strcmp(id, NUMBER "=GB.4821907736650912") == 0;
     if (strcmp(json(line_at(ran.out, i), "$.error"), "BAD_LINE") == 0) continue;
     CHECK_INT(strncmp(id, NUMBER, strlen(NUMBER)), 0);
     CHECK_TEXT(json(line_at(ran.out, i), "$.outcome"), is_scoped ? "candidate" : "unlinked");
     if (id[strlen(NUMBER)] == '/')
-      CHECK_TEXT(json(line_at(ran.out, i), "$.why"), "bad_channel");
+      CHECK_TEXT(json(line_at(ran.out, i), "$.why"), "no_identifier");
   }
   CHECK_TEXT(ran.err, "custmem: 3 of 36 lines were refused\n");
   type_in(stream);
@@ -707,6 +715,44 @@ TEST(a_conversation_with_too_long_an_id_is_unlinked_and_told) {
   CHECK_TEXT(json(line_at(ran.out, 0), "$.error"), "CUSTMEM_TOO_LONG");
   CHECK_TEXT(json(line_at(ran.out, 2), "$.badge"), "New customer");
   CHECK_TEXT(ran.err, "custmem: 1 of 1 lines were refused\n");
+}
+
+#define SAID_BY(field, sender, id)                                                             \
+  "{\"" field "\":\"" sender "\",\"id\":\"" id                                                 \
+  "\",\"type\":\"text\",\"text\":{\"body\":\"Hi\"}}"
+
+/* Senders of whom each has a conversation of its own, however alike they look: a mark in a number, the same
+** spelled out, and an account's user whose id is a number. */
+static const char ALIKE[] =
+  "{\"object\":\"whatsapp_business_account\",\"entry\":[{\"id\":\"1\",\"changes\":[{"
+  "\"field\":\"messages\",\"value\":{\"metadata\":{\"phone_number_id\":\"" NUMBER "\"},"
+  "\"messages\":[" SAID_BY("from", "4477\\u200b00900111", "a") "," SAID_BY(
+    "from",
+    "4477\\\\u200b00900111",
+    "b"
+  ) "," SAID_BY("from", "447700900111", "c") "," SAID_BY("from_user_id", "447700900111", "d") "]}}]}]}\n";
+
+TEST(no_two_senders_have_one_conversation) {
+  static const char *const IDS[] = {
+    NUMBER ":4477\\u200b00900111", NUMBER ":4477\\x5cu200b00900111", NUMBER ":447700900111",
+    NUMBER "=447700900111"};
+  static const char *const BADGES[] = {
+    "Known customer", "Unlinked", "New customer", "Unlinked"};
+  size_t i;
+  REQUIRE(make_inbox());
+  CHECK_INT(AS_MARTA("link", inbox.path, IDS[0], inbox.anna, "--reason", "It is"), DONE);
+  type_in(ALIKE);
+  CHECK_INT(FOR_MARTA("resolve", inbox.path, "--json"), DONE);
+  CHECK_INT(lines_of(ran.out), COUNT_OF(IDS));
+  for (i = 0; i < COUNT_OF(IDS); i++) {
+    CHECK_TEXT(json(line_at(ran.out, (int)i), "$.conversation_id"), IDS[i]);
+    CHECK_TEXT(json(line_at(ran.out, (int)i), "$.badge"), BADGES[i]);
+  }
+  type_in(ALIKE);
+  CHECK_INT(
+    FOR_MARTA("inbox", inbox.path, "-", "--number", NUMBER, "--json", "--badges"), DONE
+  );
+  CHECK_INT(lines_of(ran.out), COUNT_OF(IDS));
 }
 
 /* ---- Links --------------------------------------------------------------------------------- */
@@ -966,7 +1012,10 @@ TEST(every_example_of_the_help_works_when_it_is_pasted) {
   CHECK_INT(each_command(paste_example, directory), 24);
   snprintf(directory, sizeof directory, "%s/examples/inbox.db", scratch("."));
   CHECK_INT(CUSTMEM("check", directory, "--json"), DONE);
-  CHECK_TEXT(ran.out, "{\"instructors\":1,\"customers\":2,\"links\":1,\"events\":3}\n");
+  CHECK_TEXT(
+    ran.out, "{\"instructors\":1,\"customers\":2,\"links\":1,\"events\":3,\"fault\":0,"
+             "\"detail\":null,\"instructor_id\":null,\"seq\":0,\"subject\":null}\n"
+  );
 }
 
 int main(int argc, char **argv) {
@@ -995,6 +1044,7 @@ int main(int argc, char **argv) {
   RUN(without_the_flag_the_inbox_says_nothing_of_customers, "T6; Phase 1 §6");
   RUN(an_inbox_that_cannot_be_read_is_status_3, "");
   RUN(a_conversation_with_too_long_an_id_is_unlinked_and_told, "CM-2.1 §5");
+  RUN(no_two_senders_have_one_conversation, "CM-1 §4.3; CM-2.1 §5; T3");
   RUN(link_relink_and_unlink_each_make_one_event, "CM-2.3 §5, §6; T4");
   RUN(a_refused_write_says_why_and_leaves_everything_as_it_was, "CM-2.3 §4, §7; T4");
   RUN(a_store_that_another_program_holds_is_busy, "CM-2.3 §7");

@@ -16,6 +16,9 @@ DESTDIR =
 BUILD   = build
 PROGRAM = custmem
 
+# The program as a command: PROGRAM may be a path from anywhere.
+RUN_PROGRAM = '$(abspath $(PROGRAM))'
+
 VERSION = $(shell sed -n 's/^.define CUSTMEM_VERSION  *"\(.*\)"/\1/p' custmem.h)
 
 # Nothing unwinds the stack through C code but what debuggers and profilers do, and they have -g: without
@@ -47,22 +50,24 @@ OURS  = -std=c11 $(WARN)
 TESTS = $(patsubst test/%.c,%,$(sort $(wildcard test/test_*.c)))
 TEST_OBJECTS = $(patsubst test/%.c,$(BUILD)/%.o,$(filter-out test/test_%,$(wildcard test/*.c)))
 
-.PHONY: all demo test schema verify-sqlite format lint install install-lib install-pc \
+.PHONY: all demo test schema verify-sqlite format install install-lib install-pc \
   uninstall dist clean help
 .SECONDARY:
 
 all: $(PROGRAM) $(BUILD)/libcustmem.a
 
 demo: $(PROGRAM)
-	@./$(PROGRAM) demo
+	@$(RUN_PROGRAM) demo
 
 help:
-	@sed -n 's/^#   \(make .*\)/  \1/p; s/^## *//p' Makefile
+	@awk '/^##? +make/ { sub(/^##? +/, ""); gap = match($$0, /  +/); \
+	    printf "  %-19s %s\n", substr($$0, 1, gap - 1), substr($$0, gap + RLENGTH); next } \
+	  /^## / { sub(/^## +/, ""); printf "%22s%s\n", "", $$0 }' Makefile
 
 $(BUILD):
 	@mkdir -p $@
 
-# Half a minute, once: kept until sqlite3.c or the flags change.
+# Half a minute, once: kept until sqlite3.c or the Makefile changes. (After other flags: make clean.)
 $(BUILD)/sqlite3.o: sqlite3.c sqlite3.h Makefile | $(BUILD)
 	$(CC) $(CFLAGS) $(SQLITE_FLAGS) -c sqlite3.c -o $@
 
@@ -105,7 +110,7 @@ $(BUILD)/test_corpus: $(BUILD)/fuzz_shell.o \
   $(patsubst test/fuzz/%.c,$(BUILD)/%.o,$(wildcard test/fuzz/*.c))
 
 test: $(PROGRAM) $(TESTS:%=$(BUILD)/%)
-	@CC='$(CC)' SANITIZE='$(SANITIZE)' BUILD=$(BUILD) CUSTMEM_SHELL=./$(PROGRAM) sh test/run.sh $(TESTS:%=$(BUILD)/%)
+	@CC='$(CC)' SANITIZE='$(SANITIZE)' BUILD=$(BUILD) CUSTMEM_SHELL=$(RUN_PROGRAM) sh test/run.sh $(TESTS:%=$(BUILD)/%)
 
 ## make fuzz         fuzz each target for a minute, from the corpora that are kept (clang's libFuzzer)
 .PHONY: fuzz
@@ -122,13 +127,13 @@ test-faults:
 ## make test_audit   build and run one test file (any of test/test_*.c)
 .PHONY: $(TESTS)
 $(TESTS): %: $(PROGRAM) $(BUILD)/%
-	@CUSTMEM_SHELL=./$(PROGRAM) $(BUILD)/$@
+	@CUSTMEM_SHELL=$(RUN_PROGRAM) $(BUILD)/$@
 
 # ---- Measuring the tests ----
 
 ## make coverage     every line and branch of custmem.c is taken by the tests, or listed with a reason (gcov)
 ## make mcdc         each condition of custmem.c decides by itself: how many the tests show (clang-19)
-## make test-mutants small changes to custmem.c that no test notices: an hour (Python 3, clang)
+## make test-mutants  small changes to custmem.c that no test notices: an hour (Python 3, clang)
 .PHONY: coverage mcdc test-mutants
 coverage:
 	sh test/coverage.sh
@@ -187,7 +192,7 @@ bench-record:
 # ---- Keeping the parts equal ----
 
 ## make schema       put schema.sql into custmem.c
-schema:
+schema: | $(BUILD)
 	awk -f test/embed_schema.awk schema.sql custmem.c > $(BUILD)/custmem.c.new
 	mv $(BUILD)/custmem.c.new custmem.c
 
@@ -204,36 +209,39 @@ format:
 
 # ---- Installing ----
 
-BASH_COMPLETION = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
-ZSH_COMPLETION  = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
-MAN             = $(DESTDIR)$(PREFIX)/share/man/man1
+# Each may hold spaces.
+BIN             = '$(DESTDIR)$(PREFIX)/bin'
+LIB             = '$(DESTDIR)$(PREFIX)/lib'
+INCLUDE         = '$(DESTDIR)$(PREFIX)/include'
+BASH_COMPLETION = '$(DESTDIR)$(PREFIX)/share/bash-completion/completions'
+ZSH_COMPLETION  = '$(DESTDIR)$(PREFIX)/share/zsh/site-functions'
+MAN             = '$(DESTDIR)$(PREFIX)/share/man/man1'
 
 ## make install      the program with its manual page and completion, the library, the header and a
 ##                   pkg-config file, under PREFIX
 install: install-lib install-pc $(PROGRAM)
-	mkdir -p $(DESTDIR)$(PREFIX)/bin $(MAN) $(BASH_COMPLETION) $(ZSH_COMPLETION)
-	cp $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/
-	./$(PROGRAM) man > $(MAN)/custmem.1
-	./$(PROGRAM) completion bash > $(BASH_COMPLETION)/custmem
-	./$(PROGRAM) completion zsh > $(ZSH_COMPLETION)/_custmem
+	mkdir -p $(BIN) $(MAN) $(BASH_COMPLETION) $(ZSH_COMPLETION)
+	cp $(PROGRAM) $(BIN)/custmem
+	$(RUN_PROGRAM) man > $(MAN)/custmem.1
+	$(RUN_PROGRAM) completion bash > $(BASH_COMPLETION)/custmem
+	$(RUN_PROGRAM) completion zsh > $(ZSH_COMPLETION)/_custmem
 
 install-lib: $(BUILD)/libcustmem.a
-	mkdir -p $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include
-	cp $(BUILD)/libcustmem.a $(DESTDIR)$(PREFIX)/lib/
-	cp custmem.h $(DESTDIR)$(PREFIX)/include/
+	mkdir -p $(LIB) $(INCLUDE)
+	cp $(BUILD)/libcustmem.a $(LIB)/
+	cp custmem.h $(INCLUDE)/
 
 install-pc:
-	mkdir -p $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	mkdir -p $(LIB)/pkgconfig
 	printf 'prefix=%s\nName: custmem\nDescription: %s\nVersion: %s\nCflags: %s\nLibs: %s\n' \
 	  '$(PREFIX)' "Customer Memory for instructors' messaging inboxes" '$(VERSION)' \
-	  '-I$${prefix}/include' '-L$${prefix}/lib -lcustmem $(LDLIBS)' \
-	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/custmem.pc
+	  '-I"$${prefix}/include"' '-L"$${prefix}/lib" -lcustmem $(LDLIBS)' \
+	  > $(LIB)/pkgconfig/custmem.pc
 
 ## make uninstall    remove them again
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/custmem $(DESTDIR)$(PREFIX)/lib/libcustmem.a
+	rm -f $(BIN)/custmem $(LIB)/libcustmem.a $(LIB)/pkgconfig/custmem.pc $(INCLUDE)/custmem.h
 	rm -f $(MAN)/custmem.1 $(BASH_COMPLETION)/custmem $(ZSH_COMPLETION)/_custmem
-	rm -f $(DESTDIR)$(PREFIX)/include/custmem.h $(DESTDIR)$(PREFIX)/lib/pkgconfig/custmem.pc
 
 ## make dist         a source archive of the committed tree
 dist:

@@ -2,7 +2,7 @@
 **
 ** The benchmark: custmem beside what it stands on, and beside what a host might have used instead.
 **
-**     make bench           needs a compiler and make; two or three minutes
+**     make bench           needs a compiler and make; three minutes
 **     make bench-peers     also LMDB and PostgreSQL
 **     build/bench [OPTION …] [PART-OF-A-ROW'S-NAME …]
 **

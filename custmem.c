@@ -614,8 +614,10 @@ static int fail(custmem *store, int code, const char *arg, const char *format, .
   return code;
 }
 
+/* The code stands here once more, for an analyzer that follows NULL to where it is refused. */
 static int fail_null(custmem *store, const char *arg) {
-  return fail(store, CUSTMEM_MISUSE, arg, "%s is NULL", arg);
+  fail(store, CUSTMEM_MISUSE, arg, "%s is NULL", arg);
+  return CUSTMEM_MISUSE;
 }
 
 static int fail_negative(custmem *store) {
@@ -1688,14 +1690,14 @@ static void allow_checkpoint(custmem *store, int allowed) {
 /* As SQLite waits for a lock, in pauses that grow, up to the busy timeout; but an interrupt ends it. */
 static int wait_for_lock(void *ctx, int pauses) {
   enum { LONGEST_MS = 32 };
-  custmem *store = ctx;
+  custmem *waiting = ctx;
   int pause_ms = pauses < 5 ? 1 << pauses : LONGEST_MS, left_ms, slept_ms;
-  if (pauses == 0) store->waited_ms = 0;
-  left_ms = store->busy_timeout_ms - store->waited_ms;
-  if (left_ms <= 0 || sqlite3_is_interrupted(store->db)) return 0;
+  if (pauses == 0) waiting->waited_ms = 0;
+  left_ms = waiting->busy_timeout_ms - waiting->waited_ms;
+  if (left_ms <= 0 || sqlite3_is_interrupted(waiting->db)) return 0;
   if (pause_ms > left_ms) pause_ms = left_ms;
   slept_ms = sqlite3_sleep(pause_ms); /* whole seconds, where SQLite knows no shorter ones */
-  store->waited_ms += slept_ms > pause_ms ? slept_ms : pause_ms;
+  waiting->waited_ms += slept_ms > pause_ms ? slept_ms : pause_ms;
   return 1;
 }
 

@@ -301,7 +301,7 @@ void test_clock(custmem_options *options, int64_t *now_ms) {
 
 static custmem *open_or_say(const char *path, custmem_options *options) {
   custmem *store = NULL;
-  char message[CUSTMEM_MESSAGE_MAX + 1];
+  char message[CUSTMEM_MESSAGE_MAX + 1] = "";
   int rc;
   options->message = message;
   options->message_size = sizeof message;

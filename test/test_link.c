@@ -962,14 +962,17 @@ TEST(without_a_store_a_write_hands_back_nothing) {
   }
 }
 
+static int64_t now_ms;
+
 TEST(a_clock_that_goes_back_changes_no_order_and_one_that_lies_writes_nothing) {
   const char *path = test_path("clock.db");
-  int64_t now_ms = INT64_C(1750000000000);
-  custmem *store = test_store_at(path, &now_ms);
+  custmem *store;
   custmem_written written;
   char anna[CUSTMEM_UUID_SIZE + 1];
   uint64_t rows;
   int i;
+  now_ms = INT64_C(1750000000000);
+  store = test_store_at(path, &now_ms);
   REQUIRE(store != NULL);
   strcpy(anna, test_customer(store, A, "+39 333 1234567"));
   for (i = 0; i < 10; i++) {

@@ -512,11 +512,12 @@ TEST(an_altered_schema_is_refused) {
     RECREATED("  SELECT RAISE(ABORT, 'custmem: an audit event is never deleted');"
     ), /* a space */
     "DROP INDEX customers_owner; CREATE INDEX customers_owner ON customers (instructor_id, id)",
-    "DROP TRIGGER audit_events_delete;"
-    "CREATE TRIGGER \"\" AFTER INSERT ON customers BEGIN SELECT 1; END", /* still 17, one of no name */
+    ("DROP TRIGGER audit_events_delete;"
+     "CREATE TRIGGER \"\" AFTER INSERT ON customers BEGIN SELECT 1; END"
+    ), /* 17, one without a name */
     "DROP TRIGGER audit_events_update; CREATE TABLE \"\" (x)",
-    "DROP TRIGGER audit_events_update; CREATE TABLE \"\" (x); DROP TRIGGER audit_events_delete;"
-    "CREATE TABLE extra (x)",
+    ("DROP TRIGGER audit_events_update; CREATE TABLE \"\" (x);"
+     "DROP TRIGGER audit_events_delete; CREATE TABLE extra (x)"),
     "ANALYZE",
     "PRAGMA user_version = 0",
   };

@@ -83,13 +83,19 @@ static const char *time_text(double ns, char to[NUMBER_SIZE]) {
   return to;
 }
 
+static const char *times_text(double ratio, char to[NUMBER_SIZE]) {
+  snprintf(to, NUMBER_SIZE, ratio < 9.995 ? "%.2f" : "%.0f", ratio);
+  return to;
+}
+
+static const char *part_text(double ratio, char to[NUMBER_SIZE]) {
+  snprintf(to, NUMBER_SIZE, "1/%.3g", 1 / ratio);
+  return to;
+}
+
 /* A ratio; of a small one, how many times less. */
 static const char *ratio_text(double ratio, char to[NUMBER_SIZE]) {
-  if (ratio < 0.2)
-    snprintf(to, NUMBER_SIZE, "1/%.3g", 1 / ratio);
-  else
-    snprintf(to, NUMBER_SIZE, ratio < 9.995 ? "%.2f" : "%.0f", ratio);
-  return to;
+  return ratio < 0.2 ? part_text(ratio, to) : times_text(ratio, to);
 }
 
 static const char *verdict(double value, double to_reach) {
@@ -107,6 +113,11 @@ static const char *spread_text(
     text_of(value.low, low), text_of(value.high, high)
   );
   return to;
+}
+
+/* All three as the median is written. */
+static const char *ratios_text(spread ratio, char to[3 * NUMBER_SIZE]) {
+  return spread_text(ratio, ratio.median < 0.2 ? part_text : times_text, to);
 }
 
 /* ---- The terminal -------------------------------------------------------------------------- */
@@ -130,10 +141,10 @@ static void find_machine(void) {
   find_line("/proc/cpuinfo", "model name", line);
   find_line("/proc/loadavg", "", load);
   snprintf(
-    machine, sizeof machine, "%s, %ld processors, %s %.8s %s, load %.*s as it began",
+    machine, sizeof machine, "%s, %ld processors, %s %.*s %s, load %.*s as it began",
     strchr(line, ':') != NULL ? strchr(line, ':') + 2 : "processor",
-    sysconf(_SC_NPROCESSORS_ONLN), about.sysname, about.release, about.machine,
-    (int)strcspn(load, " "), load
+    sysconf(_SC_NPROCESSORS_ONLN), about.sysname, (int)strcspn(about.release, "-"),
+    about.release, about.machine, (int)strcspn(load, " "), load
   );
 }
 
@@ -155,7 +166,7 @@ void report_start(const report_files *where) {
 static void print_side(const side_result *side, int is_first) {
   char ns[3 * NUMBER_SIZE], ratio[3 * NUMBER_SIZE], asked[NUMBER_SIZE];
   printf("  %-38s %-34s", side->name, spread_text(side->ns, time_text, ns));
-  if (!is_first) printf("  × %-22s", spread_text(side->ratio, ratio_text, ratio));
+  if (!is_first) printf("  × %-22s", ratios_text(side->ratio, ratio));
   if (side->to_reach > 0)
     printf(
       "  %s: at most %s", verdict(side->ratio.median, side->to_reach),
@@ -312,7 +323,7 @@ static void table_row(text *to, const row_result *row) {
     add(
       to, "| %s | %s | %s | %s | %s | ", s == 1 ? row->what : "",
       s == 1 ? time_text(row->sides[0].ns.median, own) : "", side->name,
-      spread_text(side->ns, time_text, ns), spread_text(side->ratio, ratio_text, ratio)
+      spread_text(side->ns, time_text, ns), ratios_text(side->ratio, ratio)
     );
     if (side->to_reach > 0)
       add(
@@ -339,7 +350,7 @@ static void write_aside(void) {
       const side_result *side = &rows[i].sides[s];
       add(
         &to, "| %s | %s | %s |\n", side->name, spread_text(side->ns, time_text, ns),
-        s > 0 ? spread_text(side->ratio, ratio_text, ratio) : ""
+        s > 0 ? ratios_text(side->ratio, ratio) : ""
       );
     }
   }

@@ -1662,6 +1662,76 @@ TEST(a_read_only_handle_sees_what_a_writer_writes) {
   CHECK_INT(custmem_close(writer), CUSTMEM_OK);
 }
 
+/* The WAL's index, open for writing as a reader that may not write it has it not. */
+static int index_file = -1;
+
+static int flip_in_index(void) {
+  enum { IN_ITS_HEADER = 8 };
+  unsigned char byte = 0;
+  int good = pread(index_file, &byte, 1, IN_ITS_HEADER) == 1;
+  byte ^= 1;
+  return good && pwrite(index_file, &byte, 1, IN_ITS_HEADER) == 1;
+}
+
+/* In another process: keeps a store open until the pipe ends. (A child of ours would share SQLite's files
+** with us, whatever it may open.) */
+static pid_t start_writer(const char *path, int until[2]) {
+  int ready[2];
+  char byte = 0;
+  pid_t child;
+  if (pipe(ready) != 0 || pipe(until) != 0) return -1;
+  fflush(stdout);
+  child = fork();
+  if (child == 0) {
+    custmem *store = test_store(path);
+    close(until[1]);
+    if (test_link(store, "ada", "c3", ids.ben) != CUSTMEM_OK) _exit(1);
+    if (write(ready[1], &byte, 1) != 1 || read(until[0], &byte, 1) != 0) _exit(1);
+    _exit(0);
+  }
+  close(ready[1]);
+  close(until[0]);
+  if (read(ready[0], &byte, 1) != 1) child = -1;
+  close(ready[0]);
+  return child;
+}
+
+/* A writer was killed while it wrote the head of the WAL's index: who comes next makes it anew, but for a
+** reader that may not write it. */
+TEST(a_reader_that_may_not_recover_says_so) {
+  char path[NAME_SIZE], index[NAME_SIZE + 8];
+  uid_t privileged = geteuid();
+  custmem_resolution found;
+  custmem_head head;
+  custmem *reader;
+  int until[2], status = 1;
+  pid_t writer;
+  snprintf(path, sizeof path, "%s/x.db", open_directory("unrecovered"));
+  snprintf(index, sizeof index, "%s-shm", path);
+  REQUIRE(make_store(path));
+  writer = start_writer(path, until);
+  REQUIRE(writer > 0);
+  index_file = open(index, O_RDWR);
+  CHECK(index_file >= 0 && chmod(index, 0444) == 0);
+  CHECK(chmod(path, 0444) == 0 && chmod(with_suffix(path, "-wal"), 0444) == 0);
+  if (privileged == 0) CHECK_INT(seteuid(UNPRIVILEGED), 0);
+  reader = open_read_only(path);
+  CHECK_INT(custmem_resolve(reader, "ada", "c3", NULL, NULL, 0, &found), CUSTMEM_OK);
+  CHECK_TEXT(found.customer_id, ids.ben);
+  CHECK(flip_in_index());
+  CHECK_INT(custmem_audit_head(reader, "ada", &head), CUSTMEM_READONLY);
+  CHECK_INT(custmem_resolve(reader, "ada", "c3", NULL, NULL, 0, &found), CUSTMEM_READONLY);
+  CHECK_INT(found.why, CUSTMEM_WHY_LOOKUP_FAILED);
+  CHECK(flip_in_index());
+  CHECK_INT(custmem_resolve(reader, "ada", "c3", NULL, NULL, 0, &found), CUSTMEM_OK);
+  CHECK_TEXT(found.customer_id, ids.ben);
+  CHECK_INT(custmem_close(reader), CUSTMEM_OK);
+  if (privileged == 0) CHECK_INT(seteuid(privileged), 0);
+  close(until[1]);
+  close(index_file);
+  CHECK(waitpid(writer, &status, 0) == writer && status == 0);
+}
+
 static int set_read_only_media(const char *directory, const char *path, int yes) {
   static const char *const suffixes[] = {"-wal", "-shm"};
   size_t i;
@@ -3518,6 +3588,7 @@ int main(int argc, char **argv) {
   RUN(a_read_only_handle_reads_and_changes_no_byte, "D-8; CM-2.1 §3; T3");
   RUN(a_read_only_handle_reads_a_left_over_wal_and_leaves_it, "D-8");
   RUN(a_read_only_handle_sees_what_a_writer_writes, "D-8");
+  RUN(a_reader_that_may_not_recover_says_so, "CM-2.1 §5; D-8");
   RUN(a_read_only_handle_works_on_read_only_media, "D-8");
   RUN(a_left_over_wal_on_read_only_media_is_never_ignored, "D-8; CM-2.1 §5");
   RUN(a_planted_link_is_never_written_through, "D-8");

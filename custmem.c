@@ -464,7 +464,8 @@ static const struct {
   [CHECK_CUSTOMERS] = {READ, "SELECT " CUSTOMER_COLUMNS " FROM main.customers AS customer"},
   [CHECK_LINKED_CUSTOMERS] =
     {READ, "SELECT instructor_id, conversation_id FROM main.conversation_links AS link"
-           " WHERE customer_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM main.customers"
+           " WHERE instructor_id = '' OR customer_id IS NOT NULL AND NOT EXISTS ("
+           "SELECT 1 FROM main.customers"
            " WHERE id = link.customer_id AND instructor_id = link.instructor_id) LIMIT 1"},
   [CHECK_NEXT_INSTRUCTOR] =
     {READ, "SELECT min(instructor_id) FROM ("
@@ -728,9 +729,12 @@ static int is_space_or_mark(uint32_t c) {
 /* What leaves a reason without one: every character that shows nothing. */
 static int is_blank(uint32_t c) {
   return is_space_or_mark(c) || is_control(c) || (c >= 0x2000 && c <= 0x200a) || c == 0xad ||
-         c == 0x34f || c == 0x115f || c == 0x1160 || c == 0x1680 || c == 0x180e ||
-         (c >= 0x2028 && c <= 0x2029) || (c >= 0x205f && c <= 0x2064) || c == 0x2800 ||
-         c == 0x3000 || c == 0x3164 || (c >= 0xfe00 && c <= 0xfe0f) || c == 0xffa0;
+         c == 0x34f || c == 0x115f || c == 0x1160 || c == 0x1680 ||
+         (c >= 0x17b4 && c <= 0x17b5) || (c >= 0x180b && c <= 0x180f) ||
+         (c >= 0x2028 && c <= 0x2029) || (c >= 0x205f && c <= 0x206f) || c == 0x2800 ||
+         c == 0x3000 || c == 0x3164 || (c >= 0xfe00 && c <= 0xfe0f) || c == 0xffa0 ||
+         (c >= 0xfff0 && c <= 0xfffb) || (c >= 0x1bca0 && c <= 0x1bca3) ||
+         (c >= 0x1d173 && c <= 0x1d17a) || (c >= 0xe0000 && c <= 0xe0fff);
 }
 
 static int is_all_blank(text value) {
@@ -931,6 +935,15 @@ static int step_done(custmem *store, sqlite3_stmt *stmt) {
   return rc;
 }
 
+/* Writes a row. A trigger of somebody else's may swallow it, without a word. */
+static int write_row(custmem *store, sqlite3_stmt *stmt) {
+  int rc = step_done(store, stmt);
+  if (rc == CUSTMEM_OK && sqlite3_changes64(store->db) != 1)
+    rc =
+      fail(store, CUSTMEM_SCHEMA, "", "a row that was written is not there: see the triggers");
+  return rc;
+}
+
 /* Reads a row's columns from left to right into fixed fields. The file is not trusted: a value of
 ** another type, a text that no call would have taken, or one that does not fit is CORRUPT, never cut.
 ** (SQLite calls what sqlite3_column_value gives unprotected: it is one thread's, as a handle is.) */
@@ -1113,12 +1126,14 @@ static void forget_answers(custmem *store) {
 
 /* SQLite checks a page when it reads it, and not again as long as the page is cached: what was found
 ** damaged would pass for sound the next time. What was read of such a file before is not relied on. */
+static void distrust(custmem *store) {
+  sqlite3_db_release_memory(store->db);
+  forget_answers(store);
+}
+
 static int leave(custmem *store, int rc) {
   store->in_call = 0;
-  if (rc == CUSTMEM_CORRUPT || rc == CUSTMEM_BROKEN) {
-    sqlite3_db_release_memory(store->db);
-    forget_answers(store);
-  }
+  if (rc == CUSTMEM_CORRUPT || rc == CUSTMEM_BROKEN) distrust(store);
   if (rc == CUSTMEM_OK) {
     store->errarg = "";
     store->errmsg[0] = '\0';
@@ -1185,6 +1200,10 @@ static void tell(custmem *store, const custmem_notice *notice) {
 
 #define CLOCK_LIMIT (INT64_C(1) << 48) /* what a UUIDv7 holds */
 
+static int is_time(int64_t ms) {
+  return ms >= 0 && ms < CLOCK_LIMIT;
+}
+
 static int64_t system_now_ms(void *ctx) {
   struct timespec now;
   (void)ctx;
@@ -1200,7 +1219,7 @@ static int sqlite_random(uint8_t *bytes, size_t size, void *ctx) {
 
 static int take_now(custmem *store, int64_t *now_ms) {
   *now_ms = store->now_ms(store->source_ctx);
-  if (*now_ms >= 0 && *now_ms < CLOCK_LIMIT) return CUSTMEM_OK;
+  if (is_time(*now_ms)) return CUSTMEM_OK;
   return fail(
     store, CUSTMEM_SOURCE, "now_ms", "the clock says %lld, not 0 to 2^48-1 ms",
     (long long)*now_ms
@@ -1831,8 +1850,9 @@ static int peek(custmem *store, int is_empty) {
   unsigned char header[HEADER_SIZE] = {0};
   sqlite3_file *file = NULL;
   sqlite3_int64 size = 0;
-  uint32_t application, version;
-  int has_tables, has_frames = 0;
+  enum { UTF8 = 1 };
+  uint32_t application, version, text_encoding;
+  int has_tables, is_new, has_frames = 0;
   int rc = is_empty ? read_wal(store, &has_frames) : CUSTMEM_OK;
   if (rc != CUSTMEM_OK) return rc;
   rc = sqlite3_file_control(store->db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
@@ -1851,13 +1871,14 @@ static int peek(custmem *store, int is_empty) {
     return peek_beside_torn(store, size == 0);
   application = get_big_endian(header + 68);
   version = get_big_endian(header + 60);
+  text_encoding = get_big_endian(header + 56);
   /* The first page is a leaf (13), or more, with a number of cells: one for each object. */
   has_tables = header[100] != 13 || header[103] != 0 || header[104] != 0;
-  if (application == 0 && version == 0 && !has_tables) return CUSTMEM_OK;
-  if (application != APPLICATION_ID) return peek_beside_unmarked(store);
+  is_new = application == 0 && version == 0 && !has_tables;
+  if (!is_new && application != APPLICATION_ID) return peek_beside_unmarked(store);
   if (version > SCHEMA_VERSION) return fail_newer(store, version);
-  if (get_big_endian(header + 56) != 1)
-    return fail(store, CUSTMEM_SCHEMA, "path", "the store is not encoded in UTF-8");
+  if (text_encoding != UTF8 && !(is_new && text_encoding == 0))
+    return fail(store, CUSTMEM_SCHEMA, "path", "the database is not encoded in UTF-8");
   return CUSTMEM_OK;
 }
 
@@ -2069,14 +2090,19 @@ static int create_schema(custmem *store, enum place place) {
   return rc;
 }
 
+/* How the file says that it is a store, and of which schema. */
+static int read_marks(custmem *store, int64_t *application, int64_t *version) {
+  int rc = read_number(store, SELECT_APPLICATION_ID, application);
+  return rc == CUSTMEM_OK ? read_number(store, SELECT_USER_VERSION, version) : rc;
+}
+
 /* Whose file this is, under a lock: what the header said may be older than the WAL. *is_new is set
 ** for a database with nothing in it. */
 static int identify(custmem *store, int *is_new) {
   schema_found found = {0, 0, ""};
   int64_t application = 0, version = 0;
   int rc = begin_read(store);
-  if (rc == CUSTMEM_OK) rc = read_number(store, SELECT_APPLICATION_ID, &application);
-  if (rc == CUSTMEM_OK) rc = read_number(store, SELECT_USER_VERSION, &version);
+  if (rc == CUSTMEM_OK) rc = read_marks(store, &application, &version);
   if (rc == CUSTMEM_OK) rc = read_schema(store, &found);
   end_read(store);
   *is_new = application == 0 && version == 0 && found.objects == 0;
@@ -2199,7 +2225,10 @@ static int authorize(
     return SQLITE_DENY;
   case SQLITE_PRAGMA: /* the "table" is the pragma's name, the "column" what it is set to */
     if (strcmp(table, "integrity_check") == 0) return SQLITE_OK;
-    return strcmp(table, "user_version") == 0 && column == NULL ? SQLITE_OK : SQLITE_DENY;
+    return column == NULL &&
+               (strcmp(table, "user_version") == 0 || strcmp(table, "application_id") == 0)
+             ? SQLITE_OK
+             : SQLITE_DENY;
   default:
     return SQLITE_DENY;
   }
@@ -3077,8 +3106,7 @@ static int insert_customer(custmem *store, const customer_asked *asked, text dis
       store, INSERT_CUSTOMER, &stmt, "ttttti", asked->instructor, id, asked->channel,
       asked->key, display, now_ms
     );
-  if (rc == CUSTMEM_OK) rc = step_done(store, stmt);
-  return rc;
+  return rc == CUSTMEM_OK ? write_row(store, stmt) : rc;
 }
 
 /* Within the transaction: the customer of the key, who is made if there is none. */
@@ -3291,10 +3319,11 @@ static int update_display(
   sqlite3_stmt *stmt;
   int64_t now_ms;
   int rc = take_now(store, &now_ms);
+  if (rc == CUSTMEM_OK) rc = has_customer(store, "customer_id", instructor, id);
   if (rc == CUSTMEM_OK)
     rc =
       statement(store, UPDATE_CUSTOMER_DISPLAY, &stmt, "ttti", instructor, id, display, now_ms);
-  if (rc == CUSTMEM_OK) rc = step_done(store, stmt);
+  if (rc == CUSTMEM_OK) rc = write_row(store, stmt);
   if (rc == CUSTMEM_OK) rc = find_by_id(store, "customer_id", instructor, id, customer);
   return rc;
 }
@@ -3420,6 +3449,7 @@ struct kept_answers {
 ** kept        NULL where none may be used
 ** channel     the last one's, mostly the next one's too, and its rule; NULL where it has none
 ** failed_row  the first one that failed: its failure is the call's, if no failure ends the page
+** is_damaged  whether damage was found, whatever the call's failure is
 */
 typedef struct resolving {
   text instructor;
@@ -3430,6 +3460,7 @@ typedef struct resolving {
   const char *channel;
   rule *normalize;
   int32_t failed_row;
+  int is_damaged;
   int code;
   const char *errarg;
   char errmsg[CUSTMEM_MESSAGE_MAX + 1];
@@ -3455,6 +3486,7 @@ typedef struct lookup {
 
 static void fail_row(custmem *store, resolving *asked, int32_t row, int code) {
   asked->resolutions[row].why = CUSTMEM_WHY_LOOKUP_FAILED;
+  if (code == CUSTMEM_CORRUPT) asked->is_damaged = 1;
   if (asked->code != CUSTMEM_OK && asked->failed_row < row) return;
   asked->failed_row = row;
   asked->code = code;
@@ -3710,8 +3742,8 @@ static int resolve_page(
   custmem_resolution *resolutions
 ) {
   custmem_notice notice = {NULL, resolutions, count};
-  resolving asked = {NO_TEXT, queries, resolutions, count, NULL, NULL,
-                     NULL,    0,       CUSTMEM_OK,  "",    ""};
+  resolving asked = {NO_TEXT, queries, resolutions, count,      NULL, NULL,
+                     NULL,    0,       0,           CUSTMEM_OK, "",   ""};
   int32_t answered = 0;
   int rc = CUSTMEM_OK, why = CUSTMEM_WHY_NO_INSTRUCTOR,
       is_alone = count == 1 && store->exclusive;
@@ -3723,6 +3755,7 @@ static int resolve_page(
       rc = resolve_all(store, &asked, &answered);
     }
     if (!is_alone) end_read(store);
+    if (asked.is_damaged) distrust(store);
   }
   answer_all(resolutions, answered, count, why);
   tell(store, &notice);
@@ -3951,6 +3984,7 @@ static int read_chain_end(
     read_text(&reader, instructor_id, sizeof instructor_id);
     need_text(&reader, instructor_id, instructor);
     *seq = read_int(&reader);
+    if (*seq < 1 || *seq == INT64_MAX) reader.code = CUSTMEM_CORRUPT;
     read_hash(&reader, hash);
     rc = row_code(store, &reader, "a last audit event");
   } else {
@@ -3994,7 +4028,7 @@ static int insert_event(
     event->conversation, event->previous, event->next, event->actor_type, event->actor_id,
     event->reason, event->context, event->created_at_ms, hash
   );
-  return rc == CUSTMEM_OK ? step_done(store, stmt) : rc;
+  return rc == CUSTMEM_OK ? write_row(store, stmt) : rc;
 }
 
 /* Makes the link what the event says. */
@@ -4004,7 +4038,7 @@ static int write_link(custmem *store, const link_row *link, const event_fields *
     store, link->exists ? UPDATE_LINK : INSERT_LINK, &stmt, "tttii", event->instructor,
     event->conversation, event->next, event->seq, event->created_at_ms
   );
-  return rc == CUSTMEM_OK ? step_done(store, stmt) : rc;
+  return rc == CUSTMEM_OK ? write_row(store, stmt) : rc;
 }
 
 /* Within the transaction: everything but its beginning and its end. */
@@ -4387,7 +4421,7 @@ static int is_sound(const event_fields *event) {
   return is_text(event->name, event_name(has_previous, has_next)) &&
          !are_equal(event->previous, event->next) &&
          (!is_text(event->actor_type, HUMAN) || event->actor_id.size > 0) &&
-         event->created_at_ms >= 0 && event->created_at_ms < CLOCK_LIMIT;
+         is_time(event->created_at_ms);
 }
 
 /* Judges an event by the chain before it, which it becomes a part of. Returns a fault and what to say
@@ -4696,7 +4730,7 @@ static int verify_link_count(
   }
   release(stmt);
   if (rc != CUSTMEM_OK) return rc;
-  if (stray[0] == '\0')
+  if (!row)
     return report_fault(
       store, report, CUSTMEM_FAULT_DATABASE, instructor_id, 0, "",
       "the index conversation_links_customer does not hold what its table holds"
@@ -4775,19 +4809,22 @@ int custmem_audit_verify(
   const custmem_head *anchor,
   custmem_report *report
 ) {
+  custmem_report found;
   text instructor;
-  int rc;
-  if (report != NULL) memset(report, 0, sizeof *report);
-  rc = enter(store);
-  if (rc != CUSTMEM_OK) return rc;
-  if (report == NULL) return leave(store, fail_null(store, "report"));
-  rc = take_instructor(store, instructor_id, &instructor);
-  if (rc == CUSTMEM_OK) rc = take_anchor(store, anchor);
-  if (rc == CUSTMEM_OK) rc = begin_read(store);
-  if (rc == CUSTMEM_OK)
-    rc = verify_instructor(store, instructor, instructor_id, anchor, report);
-  end_read(store);
-  return leave(store, rc);
+  int rc = enter(store);
+  memset(&found, 0, sizeof found);
+  if (rc == CUSTMEM_OK) {
+    if (report == NULL) rc = fail_null(store, "report");
+    if (rc == CUSTMEM_OK) rc = take_instructor(store, instructor_id, &instructor);
+    if (rc == CUSTMEM_OK) rc = take_anchor(store, anchor);
+    if (rc == CUSTMEM_OK) rc = begin_read(store);
+    if (rc == CUSTMEM_OK)
+      rc = verify_instructor(store, instructor, instructor_id, anchor, &found);
+    end_read(store);
+    rc = leave(store, rc);
+  }
+  if (report != NULL) *report = found;
+  return rc;
 }
 
 int custmem_set_listener(
@@ -4832,7 +4869,13 @@ static int check_database(custmem *store, custmem_report *report) {
 /* What was true when the store was opened, once more. */
 static int check_identity(custmem *store, custmem_report *report) {
   custmem_info info;
+  int64_t application, version;
   int rc = check_schema(store);
+  if (rc == CUSTMEM_OK) rc = read_marks(store, &application, &version);
+  if (rc == CUSTMEM_OK && (application != APPLICATION_ID || version != SCHEMA_VERSION))
+    rc = fail(
+      store, CUSTMEM_SCHEMA, "", "the file no longer says that it is a store of this schema"
+    );
   if (rc == CUSTMEM_SCHEMA)
     return report_fault(store, report, CUSTMEM_FAULT_SCHEMA, "", 0, "", store->errmsg);
   if (rc == CUSTMEM_OK) rc = read_store(store, &info);
@@ -4843,26 +4886,32 @@ static int check_identity(custmem *store, custmem_report *report) {
   return rc;
 }
 
+/* Whether a call would have made the row: a UUID, the key that normalizing gives, and times of the clock. */
+static int is_customer(const custmem_customer *customer) {
+  char key[CUSTMEM_IDENTIFIER_MAX + 1];
+  custmem_normalize("webchat", customer->id, CUSTMEM_NUL_TERMINATED, key);
+  if (strcmp(key, customer->id) != 0) return 0;
+  custmem_normalize(
+    customer->channel, customer->normalized_identifier, CUSTMEM_NUL_TERMINATED, key
+  );
+  return strcmp(key, customer->normalized_identifier) == 0 &&
+         is_time(customer->created_at_ms) && is_time(customer->updated_at_ms);
+}
+
 static int check_customers(custmem *store, custmem_report *report) {
   sqlite3_stmt *stmt;
   custmem_customer customer;
   const customer_asked anybody = {NO_TEXT, NO_TEXT, NO_TEXT};
-  char key[CUSTMEM_IDENTIFIER_MAX + 1];
   int row = 1, rc = statement(store, CHECK_CUSTOMERS, &stmt, "");
   while (rc == CUSTMEM_OK && row) {
     rc = step(store, stmt, &row);
     if (rc == CUSTMEM_OK && row) {
       rc = read_customer(store, stmt, &anybody, &customer);
-      if (rc == CUSTMEM_OK || rc == CUSTMEM_CORRUPT) {
-        custmem_normalize(
-          customer.channel, customer.normalized_identifier, CUSTMEM_NUL_TERMINATED, key
+      if (rc == CUSTMEM_CORRUPT || (rc == CUSTMEM_OK && !is_customer(&customer)))
+        rc = report_fault(
+          store, report, CUSTMEM_FAULT_KEY, customer.instructor_id, 0, customer.id,
+          "a customer's row is not one that a call makes"
         );
-        if (rc == CUSTMEM_CORRUPT || strcmp(key, customer.normalized_identifier) != 0)
-          rc = report_fault(
-            store, report, CUSTMEM_FAULT_KEY, customer.instructor_id, 0, customer.id,
-            "a customer's row is not one that a call makes"
-          );
-      }
       report->customers += rc == CUSTMEM_OK;
     }
   }
@@ -4870,7 +4919,8 @@ static int check_customers(custmem *store, custmem_report *report) {
   return rc;
 }
 
-/* Links whose customer is not there, or is another instructor's. */
+/* Links whose customer is not there, or is another instructor's; and links of no instructor, which no walk
+** over an instructor's audit meets. */
 static int check_linked_customers(custmem *store, custmem_report *report) {
   sqlite3_stmt *stmt;
   char instructor_id[CUSTMEM_ID_MAX + 1] = "", conversation_id[CUSTMEM_ID_MAX + 1] = "";
@@ -4988,6 +5038,25 @@ static void remove_copy(const char *full) {
   }
 }
 
+/* Whether SQLite would take the copy, or what lies beside it, for a part of another database, and delete
+** or overwrite it. */
+static int look_around(custmem *store, const char *full) {
+  static const char *const suffixes[] = {"-wal", "-shm", "-journal"};
+  char name[CUSTMEM_PATH_MAX + sizeof "-journal"];
+  const char *own = sqlite3_db_filename(store->db, "main");
+  struct stat status;
+  size_t i;
+  for (i = 0; i < COUNT_OF(suffixes); i++) {
+    sqlite3_snprintf((int)sizeof name, name, "%s%s", own != NULL ? own : "", suffixes[i]);
+    if (strcmp(name, full) == 0)
+      return fail(store, CUSTMEM_EXISTS, "path", "%s: a name that the store itself uses", full);
+    sqlite3_snprintf((int)sizeof name, name, "%s%s", full, suffixes[i]);
+    if (lstat(name, &status) == 0)
+      return fail(store, CUSTMEM_EXISTS, "path", "%s: there already, beside the target", name);
+  }
+  return CUSTMEM_OK;
+}
+
 int custmem_backup(custmem *store, const char *path) {
   char full[CUSTMEM_PATH_MAX + 1];
   int rc = enter(store);
@@ -4995,6 +5064,7 @@ int custmem_backup(custmem *store, const char *path) {
   rc = resolve_path(store, path, full);
   if (rc == CUSTMEM_OK) rc = begin_read(store);
   if (rc == CUSTMEM_OK) rc = look_beside(store, full);
+  if (rc == CUSTMEM_OK) rc = look_around(store, full);
   if (rc == CUSTMEM_OK) rc = create_file(store, full);
   if (rc == CUSTMEM_OK) {
     rc = write_copy(store, full);

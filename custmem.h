@@ -165,7 +165,8 @@ enum custmem_code {
   CUSTMEM_SYMLINK = 62,    /* the last part of the path is a symbolic link */
   CUSTMEM_HARD_LINK = 63,  /* the file has a second name, and so a second WAL */
   CUSTMEM_PERMISSION = 64, /* the file or its directory may not be read, or not created */
-  CUSTMEM_EXISTS = 65,     /* backup: the target is there already */
+  CUSTMEM_EXISTS =
+    65, /* backup: the target is there already, or a -wal, -shm or -journal of it */
   CUSTMEM_NOT_A_DATABASE = 66,    /* not an SQLite database */
   CUSTMEM_OTHER_APPLICATION = 67, /* a database, but not custmem's */
   CUSTMEM_NEWER = 68,             /* written by a newer version of custmem */
@@ -736,10 +737,10 @@ CUSTMEM_API int custmem_audit_head(
 /* What a verification or a check found wrong first. The values are fixed for ever. */
 enum custmem_fault {
   CUSTMEM_FAULT_NONE = 0,
-  CUSTMEM_FAULT_DATABASE = 1, /* SQLite's integrity check, or what cannot be read */
-  CUSTMEM_FAULT_SCHEMA = 2,   /* a table, index or trigger is not custmem's own */
-  CUSTMEM_FAULT_STORE = 3,    /* the row that says what this store is */
-  CUSTMEM_FAULT_KEY = 4, /* a customer whose key, or other text, is not what a call makes */
+  CUSTMEM_FAULT_DATABASE = 1,       /* SQLite's integrity check, or what cannot be read */
+  CUSTMEM_FAULT_SCHEMA = 2,         /* a table, index or trigger is not custmem's own */
+  CUSTMEM_FAULT_STORE = 3,          /* the row that says what this store is */
+  CUSTMEM_FAULT_KEY = 4,            /* a customer whose row is not one that a call makes */
   CUSTMEM_FAULT_SEQUENCE = 5,       /* an event is missing, or stands twice */
   CUSTMEM_FAULT_FIELD = 6,          /* an event holds what no write makes */
   CUSTMEM_FAULT_HASH = 7,           /* an event is not the one that was written */
@@ -809,7 +810,7 @@ CUSTMEM_API int custmem_set_listener(
 
 /* ---- The whole store ------------------------------------------------------------------------- */
 
-/* Checks everything: SQLite's own integrity, the schema, every customer's key, every instructor's
+/* Checks everything: SQLite's own integrity, the schema, every customer's row, every instructor's
 ** chain and links, within one read transaction. Time grows with the store. Errors: BROKEN. */
 CUSTMEM_API int custmem_check(custmem *store, custmem_report *report /* OUT */);
 
@@ -817,7 +818,8 @@ CUSTMEM_API int custmem_check(custmem *store, custmem_report *report /* OUT */);
 ** mode 0600. The copy is one file, complete in itself, and can be opened where it lies, read-only
 ** media included. On an error the target is removed.
 **
-** Errors: EMPTY, TOO_LONG and BAD_TEXT (the path), FULL, NO_PATH, NOT_A_FILE, PERMISSION, EXISTS. */
+** Errors: EMPTY, TOO_LONG and BAD_TEXT (the path), FULL, NO_PATH, NOT_A_FILE, PERMISSION, EXISTS (also
+** where the path is a name that SQLite gives to a part of this store). */
 CUSTMEM_API int custmem_backup(custmem *store, const char *path);
 
 #ifdef __cplusplus

@@ -978,6 +978,104 @@ TEST(a_link_that_the_events_do_not_say_is_found) {
   check_attacks(LINKS, COUNT_OF(LINKS));
 }
 
+/* No walk over an instructor's audit meets it, and nobody could ever link the conversation. */
+TEST(a_link_of_no_instructor_is_found_by_check) {
+  char path[PATH_SIZE];
+  struct heads heads;
+  custmem_report report;
+  make_chain(path, "nobodys.db", STORE_ID, &heads);
+  CHECK_INT(
+    intrude(path, "INSERT INTO conversation_links VALUES ('conversation-9', '', NULL, 1, 5)"), 1
+  );
+  CHECK_INT(check_file(path, &report), CUSTMEM_BROKEN);
+  CHECK_INT(report.fault, CUSTMEM_FAULT_LINK);
+}
+
+/* Its id is no text that can be shown: the fault is still the link, not the index. */
+TEST(a_stray_link_with_a_strange_id_is_a_fault_of_the_link) {
+  char path[PATH_SIZE];
+  struct heads heads;
+  custmem_report report;
+  make_chain(path, "strange-id.db", STORE_ID, &heads);
+  CHECK_INT(
+    intrude(
+      path,
+      "INSERT INTO conversation_links SELECT 'talk' || char(10), instructor_id, NULL, 1, 5"
+      " FROM conversation_links WHERE conversation_id = 'conversation-1'"
+    ),
+    1
+  );
+  CHECK_INT(verify_file(path, A, NULL, &report), CUSTMEM_BROKEN);
+  CHECK_INT(report.fault, CUSTMEM_FAULT_LINK);
+  CHECK_TEXT(report.detail, "a conversation has a link that no audit event made");
+}
+
+TEST(a_customer_that_no_call_makes_is_found_by_check) {
+  static const char *const changes[] = {
+    "id = 'zzzzzzzz-zzzz-zzzz-zzzz-zzzzzzzzzzzz'", "id = upper(id)",
+    "id = '00000000-0000-0000-0000-000000000000'", "created_at = -1",
+    "updated_at = 281474976710656"};
+  char path[PATH_SIZE], sql[PATH_SIZE];
+  struct heads heads;
+  custmem_report report;
+  size_t i;
+  for (i = 0; i < sizeof changes / sizeof changes[0]; i++) {
+    make_chain(path, "customer.db", STORE_ID, &heads);
+    CHECK_INT(
+      intrude(
+        path,
+        "INSERT INTO customers VALUES ('01977420-dfe8-71fe-808a-a83b63f1ee08', 'nobody', 'sms',"
+        " '393330000001', NULL, 1, 1)"
+      ),
+      1
+    );
+    CHECK_INT(check_file(path, &report), CUSTMEM_OK);
+    snprintf(
+      sql, sizeof sql, "UPDATE customers SET %s WHERE instructor_id = 'nobody'", changes[i]
+    );
+    CHECK_INT(intrude(path, sql), 1);
+    CHECK_INT(check_file(path, &report), CUSTMEM_BROKEN);
+    if (!CHECK_INT(report.fault, CUSTMEM_FAULT_KEY)) printf("  %s\n", changes[i]);
+  }
+}
+
+/* The last event is 2^63 - 1: there is no next one. */
+TEST(a_chain_that_ends_where_numbers_end_is_damage) {
+  char path[PATH_SIZE];
+  struct heads heads;
+  custmem *store;
+  make_chain(path, "last.db", STORE_ID, &heads);
+  CHECK_INT(
+    intrude(
+      path,
+      "UPDATE audit_events SET seq = 9223372036854775807 WHERE instructor_id ="
+      " (SELECT instructor_id FROM conversation_links WHERE conversation_id = 'conversation-1')"
+      " AND seq = 12"
+    ),
+    1
+  );
+  store = test_store_at(path, &clock_ms);
+  CHECK_INT(test_link(store, INSTRUCTOR[A], "a-new-one", customer_id(A, 'A')), CUSTMEM_CORRUPT);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
+/* One report, from one verification to the next. */
+TEST(a_report_may_hold_the_anchor_of_the_next_verification) {
+  char path[PATH_SIZE];
+  struct heads heads;
+  custmem_report report;
+  custmem *store;
+  make_chain(path, "again.db", STORE_ID, &heads);
+  store = test_store_at(path, &clock_ms);
+  CHECK_INT(custmem_audit_verify(store, INSTRUCTOR[A], NULL, &report), CUSTMEM_OK);
+  CHECK_INT(custmem_audit_verify(store, INSTRUCTOR[A], &report.head, &report), CUSTMEM_OK);
+  CHECK_INT(report.events, EVENTS_A);
+  strcpy(report.instructor_id, INSTRUCTOR[B]);
+  CHECK_INT(custmem_audit_verify(store, report.instructor_id, NULL, &report), CUSTMEM_OK);
+  CHECK_INT(report.events, EVENTS_B);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
 /* A link that holds no id at all is damage, not another link. */
 TEST(a_link_to_what_cannot_be_an_id_is_damage) {
   static const char *const ids[] = {
@@ -1018,7 +1116,7 @@ TEST(names_at_their_limit_are_reported_whole) {
     {"INSERT INTO conversation_links SELECT 'm" X62 "m', instructor_id, NULL, 1, 1"
      " FROM conversation_links WHERE audit_seq = 1",
      CUSTMEM_FAULT_LINK, 0, "m" X62 "m"},
-    {"UPDATE customers SET id = '0' || substr(id, 1, 35)", CUSTMEM_FAULT_LINK, 0, first},
+    {"UPDATE customers SET id = 'f' || substr(id, 2)", CUSTMEM_FAULT_LINK, 0, first},
   };
   custmem_actor human = test_human(instructor);
   custmem_report report;
@@ -1396,6 +1494,11 @@ int main(int argc, char **argv) {
   RUN(a_deleted_swapped_added_or_transplanted_event_is_found, "CM-2.5; CM-2.3 §8; T5; D-7");
   RUN(a_link_that_the_events_do_not_say_is_found, "CM-2.5; CM-2.3 §9; D-7");
   RUN(names_at_their_limit_are_reported_whole, "CM-2.5; D-7");
+  RUN(a_link_of_no_instructor_is_found_by_check, "CM-2.3 §6; CM-2.5; D-7");
+  RUN(a_stray_link_with_a_strange_id_is_a_fault_of_the_link, "CM-2.5; D-7");
+  RUN(a_customer_that_no_call_makes_is_found_by_check, "CM-1 §4.1; D-8");
+  RUN(a_chain_that_ends_where_numbers_end_is_damage, "CM-2.5; D-7");
+  RUN(a_report_may_hold_the_anchor_of_the_next_verification, "CM-2.5; D-7; D-8");
   RUN(a_link_to_what_cannot_be_an_id_is_damage, "CM-2.5; D-7");
   RUN(an_event_that_no_write_makes_is_found_though_its_hash_is_right, "CM-2.5; D-7");
   RUN(a_hash_of_another_size_is_damage_to_every_reader, "CM-2.5");

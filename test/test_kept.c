@@ -650,6 +650,82 @@ TEST(what_failed_is_not_kept_and_after_damage_nothing_is) {
   scene_close(&me);
 }
 
+/* A cell of a page of links is damaged: it points into the page's head. SQLite sees that when it reads the
+** page, and not again. */
+static int damage_link(const char *path, const char *conversation_id) {
+  enum { PAGE_SIZE = 4096, LEAF_OF_INDEX = 10, HEAD = 8 };
+  unsigned char *file = NULL;
+  size_t room = 0, size = test_file_load(path, &file, &room), at;
+  int found = 0, i;
+  for (at = PAGE_SIZE; at < size && !found; at += PAGE_SIZE) {
+    unsigned char *page = file + at;
+    int cells = page[3] << 8 | page[4];
+    for (i = 1; page[0] == LEAF_OF_INDEX && i < cells && !found; i++) {
+      const unsigned char *cell = page + (page[HEAD + 2 * i] << 8 | page[HEAD + 2 * i + 1]);
+      /* after the size of the cell, its header and six types; then comes the instructor */
+      found = memcmp(cell + 7, conversation_id, strlen(conversation_id)) == 0 &&
+              memcmp(cell + 7 + strlen(conversation_id), A, strlen(A)) == 0;
+      if (found) page[HEAD + 2 * i - 2] = 0, page[HEAD + 2 * i - 1] = 4;
+    }
+  }
+  found = found && test_file_write(path, file, size);
+  free(file);
+  return found;
+}
+
+/* A listener that asks for the same conversation as the page that it is told of. */
+typedef struct asker {
+  custmem *store;
+  int codes[4];
+  int count;
+} asker;
+
+static void ask_again(const custmem_notice *notice, void *ctx) {
+  asker *me = ctx;
+  custmem_resolution got;
+  (void)notice;
+  if (me->count < 4)
+    me->codes[me->count++] =
+      custmem_resolve(me->store, A, "talk-100", "whatsapp", "39333000000100", ENDS, &got);
+}
+
+/* Whatever the page's code is, damage in it is remembered by nobody as sound: or a link would be made where
+** one is. */
+TEST(damage_behind_another_failure_is_found_again) {
+  static const custmem_query page[] = {
+    {"", NULL, NULL, 0}, {"talk-100", "whatsapp", "39333000000100", ENDS}};
+  const char *path = test_path("masked.db"), *customer_id;
+  char name[24];
+  custmem_resolution got[COUNT_OF(page)];
+  custmem *store = test_store(path);
+  asker listener;
+  int i, rc = CUSTMEM_OK;
+  REQUIRE(store != NULL);
+  customer_id = test_customer(store, A, NUMBER);
+  for (i = 0; i < 300 && rc == CUSTMEM_OK; i++) {
+    snprintf(name, sizeof name, "talk-%03d", i);
+    rc = test_link(store, A, name, customer_id);
+  }
+  CHECK_INT(rc, CUSTMEM_OK);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+  REQUIRE(damage_link(path, "talk-100"));
+  store = test_store(path);
+  REQUIRE(store != NULL);
+  memset(&listener, 0, sizeof listener);
+  listener.store = store;
+  for (i = 0; i < 2; i++) {
+    CHECK_INT(custmem_resolve_many(store, A, page, COUNT_OF(page), got), CUSTMEM_EMPTY);
+    CHECK_INT(got[1].why, CUSTMEM_WHY_LOOKUP_FAILED);
+  }
+  CHECK_INT(test_link(store, A, "talk-100", customer_id), CUSTMEM_CORRUPT);
+  CHECK_INT(test_unlink(store, A, "talk-100", customer_id), CUSTMEM_CORRUPT);
+  CHECK_INT(custmem_set_listener(store, ask_again, &listener), CUSTMEM_OK);
+  CHECK_INT(custmem_resolve_many(store, A, page + 1, 1, got), CUSTMEM_CORRUPT);
+  CHECK_INT(listener.count, 1);
+  CHECK_INT(listener.codes[0], CUSTMEM_CORRUPT);
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
 /* Rows up to one are answered, and the rest says that it failed. Gives how many failed. */
 static int check_part(const custmem_resolution *got, const custmem_resolution *expected) {
   int failed = 0, r;
@@ -743,6 +819,7 @@ int main(int argc, char **argv) {
   RUN(what_was_not_committed_is_not_shown, "CM-2.1 §6; CM-2.3 §6");
   RUN(a_listener_that_asks_is_shown_what_it_is_told_of, "CM-2.1 §7; CM-2.5; D-7");
   RUN(what_failed_is_not_kept_and_after_damage_nothing_is, "CM-2.1 §5 core rule");
+  RUN(damage_behind_another_failure_is_found_again, "CM-2.1 §5 core rule; CM-2.3 §4.3");
   RUN(what_an_interrupt_left_unanswered_is_not_kept, "CM-2.1 §5 core rule");
   RUN(without_memory_to_keep_them_in_the_answers_are_the_same, "CM-2.1 §6");
   return test_report();

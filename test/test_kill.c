@@ -707,7 +707,7 @@ static void judge_links(custmem *store) {
 /* A backup: finished, or what a killed one has left. */
 static void judge_copy(custmem *store, int number) {
   const report *before = &now.copying[number], *after = &now.copied[number];
-  char path[PATH_SIZE], beside[PATH_SIZE + 16];
+  char path[PATH_SIZE];
   custmem_report found;
   int is_finished = after->what == COPIED, rc, i;
   custmem *copy = open_to_judge(copy_path(now.store.path, number, path), 1, &rc);
@@ -726,9 +726,7 @@ static void judge_copy(custmem *store, int number) {
     }
     CHECK_INT(custmem_close(copy), CUSTMEM_OK);
   }
-  unlink(path);
-  snprintf(beside, sizeof beside, "%s-journal", path);
-  unlink(beside);
+  test_store_remove(path);
 }
 
 static void judge_cycle(int read_only) {

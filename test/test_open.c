@@ -609,6 +609,18 @@ TEST(a_store_that_does_not_say_what_it_is_is_refused) {
 }
 
 /* The same schema to the letter, but its texts would be compared and measured as UTF-16. */
+TEST(an_empty_database_in_utf16_is_refused) {
+  const char *path = scratch("wide-empty.db");
+  sqlite3 *db;
+  remove_store(path);
+  db = test_plain(path);
+  CHECK_INT(
+    test_sql(db, "PRAGMA encoding = 'UTF-16le'; CREATE TABLE x (a); DROP TABLE x"), SQLITE_OK
+  );
+  sqlite3_close(db);
+  refused_by_all(path, CUSTMEM_SCHEMA);
+}
+
 TEST(a_utf16_store_is_refused) {
   const char *path = scratch("wide.db"), *model = scratch("model.db");
   sqlite3 *db, *from;
@@ -2274,6 +2286,12 @@ TEST(a_backup_overwrites_nothing) {
   backup_refused(store, scratch("target"), CUSTMEM_EXISTS, CUSTMEM_NOT_A_FILE);
   REQUIRE(mkfifo(scratch("piped.db-journal"), 0600) == 0);
   backup_refused(store, scratch("piped.db"), CUSTMEM_NOT_A_FILE, CUSTMEM_NOT_A_FILE);
+  /* SQLite would take what lies there for the copy's own, or the copy for the store's. */
+  REQUIRE(test_file_write(scratch("beside.db-journal"), "mine", 4));
+  backup_refused(store, scratch("beside.db"), CUSTMEM_EXISTS, CUSTMEM_EXISTS);
+  CHECK_INT(test_file_size(scratch("beside.db-journal")), 4);
+  backup_refused(store, scratch("source.db-journal"), CUSTMEM_EXISTS, CUSTMEM_EXISTS);
+  CHECK_INT(test_file_size(scratch("source.db-journal")), -1);
   backup_refused(store, scratch("target/"), CUSTMEM_NOT_A_FILE, CUSTMEM_NOT_A_FILE);
   backup_refused(store, scratch("no/copy.db"), CUSTMEM_NO_PATH, CUSTMEM_NO_PATH);
   backup_refused(store, scratch("there/copy.db"), CUSTMEM_NO_PATH, CUSTMEM_NO_PATH);
@@ -3552,6 +3570,7 @@ int main(int argc, char **argv) {
   RUN(the_mark_alone_makes_no_store, "D-2; D-8");
   RUN(another_rule_set_is_refused, "D-1; D-2; CM-1 §4.1");
   RUN(a_store_that_does_not_say_what_it_is_is_refused, "D-8");
+  RUN(an_empty_database_in_utf16_is_refused, "D-2; D-8");
   RUN(a_utf16_store_is_refused, "D-2; D-8");
   RUN(what_is_not_a_file_is_refused, "D-8");
   RUN(a_symbolic_link_is_refused, "D-8");

@@ -174,7 +174,7 @@ TEST(every_statement_on_an_instructors_rows_names_the_instructor) {
     " customer.normalized_identifier, customer.display_identifier, customer.created_at,"
     " customer.updated_at FROM main.customers AS customer",
     "SELECT instructor_id, conversation_id FROM main.conversation_links AS link WHERE "
-    "customer_id"};
+    "instructor_id = ''"};
   custmem *store = store_with_statements(test_path("scope.db"));
   sqlite3_stmt *stmt = NULL;
   int scoped = 0;
@@ -214,7 +214,7 @@ TEST(the_connection_can_do_nothing_that_no_statement_does) {
     "PRAGMA foreign_keys = OFF",
     "PRAGMA user_version = 2",
     "PRAGMA user_version = 0",
-    "PRAGMA application_id",
+    "PRAGMA application_id = 1",
     "PRAGMA journal_mode = DELETE",
     "VACUUM",
     "SAVEPOINT s",
@@ -270,6 +270,49 @@ TEST(a_trigger_of_somebody_elses_writes_nothing) {
     CHECK_TEXT(read.display_identifier, "Anna");
     CHECK_INT(custmem_customer_set_display(store, &ada, anna, "Anna", -1, NULL), CUSTMEM_OK);
   }
+  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+}
+
+/* A trigger that swallows a row leaves no error; but a call that wrote nothing does not say that it did. */
+TEST(a_write_that_a_trigger_swallows_has_not_been_done) {
+  static const char *const swallowed[] = {
+    "INSERT ON customers", "UPDATE ON customers", "INSERT ON audit_events",
+    "INSERT ON conversation_links", "UPDATE ON conversation_links"};
+  const char *path = test_path("swallowed.db"), *anna, *ben;
+  custmem *store = store_with_statements(path);
+  custmem_actor ada = test_human("ada");
+  custmem_customer read;
+  int i;
+  REQUIRE(store != NULL);
+  anna = test_customer(store, "ada", "393331234567");
+  ben = test_customer(store, "ada", "393337654321");
+  CHECK_INT(test_link(store, "ada", "talk-7", anna), CUSTMEM_OK);
+  for (i = 0; i < 5; i++) {
+    sqlite3 *db = test_plain(path);
+    char sql[120];
+    uint64_t before;
+    int rc;
+    snprintf(
+      sql, sizeof sql, "CREATE TRIGGER other BEFORE %s BEGIN SELECT RAISE(IGNORE); END",
+      swallowed[i]
+    );
+    CHECK_INT(test_sql(db, sql), SQLITE_OK);
+    before = test_rows(path);
+    if (i == 0)
+      rc = custmem_customer_create(store, &ada, "sms", "15005550006", -1, NULL, 0, NULL, NULL);
+    else if (i == 1)
+      rc = custmem_customer_set_display(store, &ada, anna, "Anna!", -1, NULL);
+    else if (i < 4)
+      rc = test_link(store, "ada", "talk-8", anna);
+    else
+      rc = custmem_relink(store, &ada, "talk-7", anna, ben, "r", -1, NULL, 0, NULL);
+    if (!CHECK_INT(rc, CUSTMEM_SCHEMA)) printf("  %s\n", swallowed[i]);
+    CHECK(test_rows(path) == before);
+    CHECK_INT(test_sql(db, "DROP TRIGGER other"), SQLITE_OK);
+    sqlite3_close(db);
+    CHECK_INT(custmem_customer_get(store, "ada", anna, &read), CUSTMEM_OK);
+  }
+  CHECK_INT(test_link(store, "ada", "talk-8", anna), CUSTMEM_OK);
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
 }
 
@@ -597,6 +640,7 @@ int main(int argc, char **argv) {
     "CM-1 §2.1, §4.1; CM-2.1 §2; CM-2.3 §2, §9; D-5"
   );
   RUN(a_trigger_of_somebody_elses_writes_nothing, "CM-2.3 §6; CM-2.5; D-8");
+  RUN(a_write_that_a_trigger_swallows_has_not_been_done, "CM-2.3 §6, §7; D-8");
   RUN(the_connection_has_every_setting_that_is_to_guard_it, "D-8");
   RUN(no_statement_keeps_what_the_caller_passed, "D-8");
   RUN(the_connection_can_do_nothing_that_no_statement_does, "CM-1 §2.3, §2.4; CM-2.5; D-8");

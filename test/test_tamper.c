@@ -929,10 +929,14 @@ static int is_row_of_customer(const struct value row[7]) {
          row[5].type == SQLITE_INTEGER && row[6].type == SQLITE_INTEGER;
 }
 
-/* A customer that some call could have made: ids and a display identifier that are clean text, and an
-** identifier that custmem_normalize gives. */
+static int is_time(const struct value *value) {
+  return value->integer >= 0 && value->integer < INT64_C(1) << 48;
+}
+
+/* A customer that some call could have made: a UUID, an id and a display identifier that are clean text, an
+** identifier that custmem_normalize gives, and times of the clock. */
 static int is_row_of_a_call(const struct value row[7]) {
-  char key[CUSTMEM_IDENTIFIER_MAX + 1];
+  char key[CUSTMEM_IDENTIFIER_MAX + 1], uuid[CUSTMEM_IDENTIFIER_MAX + 1];
   const char *display = row[4].type == SQLITE_NULL ? NULL : row[4].bytes;
   custmem_actor actor = test_human(row[1].bytes);
   custmem_customer customer;
@@ -943,7 +947,9 @@ static int is_row_of_a_call(const struct value row[7]) {
     memory, &actor, row[2].bytes, row[3].bytes, -1, display, -1, &customer, NULL
   );
   custmem_close(memory);
-  return is_clean && rc == CUSTMEM_OK &&
+  return is_clean && rc == CUSTMEM_OK && is_time(&row[5]) && is_time(&row[6]) &&
+         custmem_normalize("webchat", row[0].bytes, -1, uuid) == CUSTMEM_ACCEPTED &&
+         strcmp(uuid, row[0].bytes) == 0 &&
          custmem_normalize(row[2].bytes, row[3].bytes, -1, key) == CUSTMEM_ACCEPTED &&
          strcmp(key, row[3].bytes) == 0;
 }

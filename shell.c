@@ -1015,11 +1015,18 @@ static custmem_actor actor_of(const struct request *request) {
   return actor;
 }
 
+/* An empty file is no store yet. What cannot be looked at may be one: opening it says what is wrong. */
+static int is_there(const char *path) {
+  struct stat file;
+  if (stat(path, &file) != 0) return errno != ENOENT;
+  return !S_ISREG(file.st_mode) || file.st_size > 0;
+}
+
 /* Only init makes a store: a mistyped path makes none. */
 static int open_to_write(const struct request *request, custmem **store) {
   const char *path = request->argv[0];
   *store = NULL;
-  if (access(path, F_OK) == 0 || errno != ENOENT) return open_store(path, 0, store);
+  if (is_there(path)) return open_store(path, 0, store);
   complain(
     "%s: there is no store %s; %s init makes one", custmem_code_name(CUSTMEM_NO_PATH), path,
     program
@@ -1197,11 +1204,14 @@ static const char *const HOST_SQL[HOST_STATEMENTS] = {
     " WHEN ?1 ->> '$.object' IS NOT 'whatsapp_business_account' THEN 1"
     " WHEN json_type(?1, '$.entry') IS NOT 'array' THEN 1 ELSE 2 END",
 
+  /* An entry is looked at once, however many changes it has. */
   [HOST_CHANGES] =
-    "SELECT " TEXT("entry.value", "$.id") ", " TEXT("change.value", "$.field") ","
+    "WITH element AS MATERIALIZED ("
+    "  SELECT " OBJECT("each") " AS json FROM json_each(?1, '$.entry') AS each),"
+    " entry AS MATERIALIZED (SELECT json, " TEXT("json", "$.id") " AS id FROM element)"
+    "SELECT entry.id, " TEXT("change.value", "$.field") ","
     "  " TEXT("change.value", "$.value.metadata.phone_number_id") ", change.value"
-    " FROM json_each(?1, '$.entry') AS entry,"
-    "  json_each(" OBJECT("entry") ", '$.changes') AS change"
+    " FROM entry CROSS JOIN json_each(entry.json, '$.changes') AS change"
     " WHERE change.type = 'object'",
 
   [HOST_STATUSES] =
@@ -1210,10 +1220,12 @@ static const char *const HOST_SQL[HOST_STATEMENTS] = {
 
   /* A sender goes by a phone number or by a business-scoped id, and so does the contact with the
   ** name. Contacts are grouped first, so that many of them, in a payload with many messages, take
-  ** no longer than they must. */
+  ** no longer than they must; and a name that is none, of many thousand letters, is cut, since each message
+  ** would have it. */
   [HOST_MESSAGES] =
     "WITH contact AS MATERIALIZED ("
-    "  SELECT sender, max(name) AS name FROM ("
+    "  SELECT sender, max(iif(length(CAST(name AS BLOB)) > 1000, substr(name, 1, 200) || '…', name))"
+    "    AS name FROM ("
     "    SELECT " FILLED("value", "$.wa_id") " AS sender, "
     "      " FILLED("value", "$.profile.name") " AS name"
     "      FROM json_each(?1, '$.value.contacts') WHERE type = 'object'"
@@ -1227,16 +1239,9 @@ static const char *const HOST_SQL[HOST_STATEMENTS] = {
     "  SELECT key, json, " FILLED("json", "$.id") " AS id,"
     "    " FILLED("json", "$.from") " AS phone, " FILLED("json", "$.from_user_id") " AS scoped,"
     "    " FILLED("json", "$.group_id") " AS in_group,"
-    "    ifnull(" TEXT("json", "$.type") ", '?') AS type FROM element)"
-    "SELECT id, phone, scoped, in_group, name,"
-    "  CASE type"
-    "    WHEN 'interactive' THEN replace(ifnull(" TEXT("json", "$.interactive.type") ", type), '_', ' ')"
-    "    WHEN 'button' THEN 'button reply'"
-    "    WHEN 'contacts' THEN 'contact card'"
-    "    WHEN 'audio' THEN 'voice message'"
-    "    WHEN 'system' THEN 'notice'"
-    "    ELSE substr(type, 1, 40) END,"
-    "  substr(CASE type"
+    "    ifnull(" TEXT("json", "$.type") ", '?') AS type FROM element),"
+    " worded AS MATERIALIZED ("
+    "  SELECT *, CASE type"
     "    WHEN 'text' THEN " TEXT("json", "$.text.body")
     "    WHEN 'interactive' THEN ifnull(" TEXT("json", "$.interactive.button_reply.title") ","
     "      " TEXT("json", "$.interactive.list_reply.title") ")"
@@ -1247,13 +1252,23 @@ static const char *const HOST_SQL[HOST_STATEMENTS] = {
     "    WHEN 'document' THEN " TEXT("json", "$.document.filename")
     "    WHEN 'image' THEN " TEXT("json", "$.image.caption")
     "    WHEN 'video' THEN " TEXT("json", "$.video.caption")
-    "    WHEN 'system' THEN " TEXT("json", "$.system.body") " END, 1, ?2),"
+    "    WHEN 'system' THEN " TEXT("json", "$.system.body") " END AS words FROM message)"
+    "SELECT id, phone, scoped, in_group, name,"
+    "  CASE type"
+    "    WHEN 'interactive' THEN replace(ifnull(" TEXT("json", "$.interactive.type") ", type), '_', ' ')"
+    "    WHEN 'button' THEN 'button reply'"
+    "    WHEN 'contacts' THEN 'contact card'"
+    "    WHEN 'audio' THEN 'voice message'"
+    "    WHEN 'system' THEN 'notice'"
+    "    ELSE substr(type, 1, 40) END,"
+    /* substr would end them at a NUL. */
+    "  iif(?2 < 2147483647, substr(words, 1, ?2), words),"
     "  iif(type = 'system', " FILLED("json", "$.system.wa_id") ", NULL),"
     /* Seconds, as a string; what is no number is no time. */
     "  iif(" TEXT("json", "$.timestamp") " NOT GLOB '*[^0-9]*'"
     "      AND length(" TEXT("json", "$.timestamp") ") BETWEEN 1 AND 11,"
     "    1000 * CAST(" TEXT("json", "$.timestamp") " AS INTEGER), 0)"
-    " FROM message LEFT JOIN contact ON contact.sender = ifnull(phone, scoped) ORDER BY key",
+    " FROM worded LEFT JOIN contact ON contact.sender = ifnull(phone, scoped) ORDER BY key",
 
   [HOST_SEEN] = "INSERT OR IGNORE INTO seen VALUES (?1, ?2)",
 
@@ -1458,8 +1473,9 @@ static int is_ambiguous(int32_t code) {
   return code == '\\' || is_unsafe(code);
 }
 
-/* The id of a sender's or a group's conversation with a business number: no two have the same, whatever
-** the text of a sender is. To be freed. */
+/* The id of a sender's or a group's conversation with a business number: NUMBER:PHONE, NUMBER=ACCOUNT/USER or
+** NUMBER/GROUP. No two have the same, whatever the text of a sender is (number and account are WhatsApp's
+** own, and digits). To be freed. */
 static char *conversation_id(
   const char *number,
   const char *channel,
@@ -1467,8 +1483,11 @@ static char *conversation_id(
   int64_t sender_size
 ) {
   char *spelled = spell(sender, sender_size, is_ambiguous);
-  char mark = channel[0] == '\0' ? '/' : strcmp(channel, "whatsapp") == 0 ? ':' : '=';
-  char *id = need(sqlite3_mprintf("%s%c%s", number, mark, spelled));
+  const char *account = strchr(channel, '/');
+  char *id = need(
+    account != NULL ? sqlite3_mprintf("%s=%s/%s", number, account + 1, spelled)
+                    : sqlite3_mprintf("%s%c%s", number, channel[0] == '\0' ? '/' : ':', spelled)
+  );
   sqlite3_free(spelled);
   return id;
 }
@@ -1482,6 +1501,19 @@ static void keep_words(struct host *host, sqlite3_stmt *row, int64_t conversatio
   sqlite3_bind_value(say, 4, sqlite3_column_value(row, MESSAGE_AT));
   need(sqlite3_step(say) == SQLITE_DONE ? say : NULL);
   sqlite3_reset(say);
+}
+
+/* Notes a message, as long as there is room in the cell that it is for; an inbox has none. */
+static void carry(
+  const struct host *host,
+  struct tally *tally,
+  const char *format,
+  const char *kind,
+  const char *name
+) {
+  enum { ROOM = 400 };
+  if (!host->is_inbox && sqlite3_str_length(tally->carried) < ROOM)
+    note(tally->carried, format, kind, name);
 }
 
 /* Keeps a message that is new: its conversation, the name of the sender, the line for the inbox. */
@@ -1505,7 +1537,7 @@ static void keep_message(
   name = shown(keep, 0);
   if (host->is_inbox) keep_words(host, row, sqlite3_column_int64(keep, 1));
   sqlite3_reset(keep);
-  note(tally->carried, origin.is_group ? "%s in %s" : "%s from %s", kind, name);
+  carry(host, tally, origin.is_group ? "%s in %!.60s" : "%s from %!.60s", kind, name);
   if (!is_null(row, MESSAGE_MOVED_TO) && origin.sender == MESSAGE_PHONE)
     keep_move(host, row, instructor, origin.channel);
   sqlite3_free(origin.channel);
@@ -1539,14 +1571,14 @@ static void read_messages(struct host *host, sqlite3_stmt *change, struct tally 
   char *account = shown(change, 0);
   sqlite3_bind_value(row, 1, sqlite3_column_value(change, 3));
   sqlite3_bind_int(row, 2, host->is_inbox ? INT_MAX : MAX_LAST);
-  while (sqlite3_step(row) == SQLITE_ROW) {
+  while (!is_stopped() && sqlite3_step(row) == SQLITE_ROW) {
     enum place place = place_of(host, change, row);
     tally->messages[place]++;
     if (place < INSTRUCTORS) {
       keep_message(host, row, account, (int)place, tally);
     } else {
       char *kind = shown(row, MESSAGE_KIND), *name = shown(row, MESSAGE_NAME);
-      note(tally->carried, name[0] != '\0' ? "%s from %s" : "%s", kind, name);
+      carry(host, tally, name[0] != '\0' ? "%s from %!.60s" : "%s", kind, name);
       sqlite3_free(kind);
       sqlite3_free(name);
     }
@@ -1610,7 +1642,7 @@ static enum kind read_payload(
   tally->carried = need(sqlite3_str_new(NULL));
   if (kind == WEBHOOK) {
     sqlite3_bind_text64(change, 1, payload, size, SQLITE_STATIC, SQLITE_UTF8);
-    while (sqlite3_step(change) == SQLITE_ROW)
+    while (!is_stopped() && sqlite3_step(change) == SQLITE_ROW)
       read_change(host, change, tally);
     sqlite3_reset(change);
     if (sqlite3_str_length(tally->carried) == 0) note(tally->carried, "nothing");
@@ -1623,9 +1655,9 @@ static enum kind read_payload(
 /* Reads up to the end of a line, of which at most MAX_PAYLOAD + 1 bytes are kept. 0 at the end of
 ** the file. */
 static int read_line(FILE *file, char *line, size_t *size) {
-  int byte;
+  int byte = EOF;
   *size = 0;
-  while ((byte = getc(file)) != EOF && byte != '\n')
+  while (!is_stopped() && (byte = getc(file)) != EOF && byte != '\n')
     if (*size <= MAX_PAYLOAD) line[(*size)++] = (char)byte;
   return byte != EOF || *size > 0;
 }
@@ -1648,6 +1680,7 @@ static int each_line(
   size_t size;
   errno = 0;
   for (number = 1; goes_on && !is_stopped() && read_line(file, line, &size); number++) {
+    if (is_stopped() || ferror(file)) break; /* it may be half a line */
     work.lines = number;
     if (!is_blank(line, size)) goes_on = use(ctx, line, size, number) && output_error == 0;
   }
@@ -2365,7 +2398,7 @@ static int cast_story(struct demo *demo) {
     if (!has_phone(one) || one == demo->moved_to) continue;
     if (demo->client == NULL && one->shared > 0) {
       demo->client = one;
-    } else if (demo->moved == NULL && next != NULL && next != demo->client && next != demo->other && has_phone(next)) {
+    } else if (demo->moved == NULL && next != NULL && next != one && next != demo->client && next != demo->other && has_phone(next)) {
       demo->moved = one;
       demo->moved_to = next;
     } else if (demo->other == NULL) {
@@ -2590,6 +2623,16 @@ static void free_inbox(struct inbox *inbox) {
   sqlite3_free(inbox->rows);
 }
 
+/* One that is damaged does not take the others' names away. */
+static void get_each(custmem *store, const struct inbox *inbox, custmem_customer *customers) {
+  int i;
+  for (i = 0; i < inbox->count; i++)
+    if (inbox->rows[i].found.customer_id[0] != '\0')
+      custmem_customer_get(
+        store, inbox->instructor, inbox->rows[i].found.customer_id, &customers[i]
+      );
+}
+
 /* How the customers of the rows are called in the store. */
 static int name_customers(custmem *store, struct inbox *inbox) {
   size_t room = (size_t)inbox->count + 1;
@@ -2599,6 +2642,7 @@ static int name_customers(custmem *store, struct inbox *inbox) {
   for (i = 0; i < inbox->count; i++)
     ids[i] = inbox->rows[i].found.customer_id;
   rc = custmem_customer_get_many(store, inbox->instructor, ids, inbox->count, customers);
+  if (rc == CUSTMEM_CORRUPT) get_each(store, inbox, customers);
   for (i = 0; i < inbox->count; i++)
     snprintf(
       inbox->rows[i].customer, sizeof inbox->rows[i].customer, "%s", label(&customers[i])
@@ -2966,7 +3010,7 @@ static const struct field STORE_FIELDS[] = {
 
 static int run_init(const struct request *request, custmem *none) {
   const char *path = request->argv[0];
-  int was_there = access(path, F_OK) == 0;
+  int was_there = is_there(path);
   struct listing listing;
   custmem_info info;
   custmem *store;
@@ -3556,10 +3600,10 @@ static int resolve_payload(struct stream *stream, int line, const char *payload,
   sqlite3_stmt *message = stream->host.stmts[HOST_MESSAGES];
   int goes_on = 1;
   sqlite3_bind_text64(change, 1, payload, size, SQLITE_STATIC, SQLITE_UTF8);
-  while (goes_on && sqlite3_step(change) == SQLITE_ROW) {
+  while (goes_on && !is_stopped() && sqlite3_step(change) == SQLITE_ROW) {
     sqlite3_bind_value(message, 1, sqlite3_column_value(change, 3));
     sqlite3_bind_int(message, 2, 0);
-    while (goes_on && sqlite3_step(message) == SQLITE_ROW)
+    while (goes_on && !is_stopped() && sqlite3_step(message) == SQLITE_ROW)
       goes_on = resolve_message(stream, line, change, message);
     sqlite3_reset(message);
   }
@@ -3692,7 +3736,7 @@ static int read_stream(struct host *host, const char *name, const char *number) 
   host->numbers[0] = need(sqlite3_mprintf("%s", number));
   if (error == 0) error = each_line(file, keep_payload, host);
   if (file != NULL && file != stdin) fclose(file);
-  if (error == 0) return DONE;
+  if (error == 0 || is_stopped()) return DONE;
   complain("cannot read %s: %s", name, strerror(error));
   return INPUT_OUTPUT;
 }
@@ -4180,7 +4224,8 @@ static const struct command COMMANDS[] = {
      "else nobody. Without CONVERSATION it reads lines from standard input and prints a row "
      "for each: JSON objects with conversation_id and perhaps channel and identifier, or "
      "WhatsApp webhooks, whose messages each belong to the conversation NUMBER:SENDER of the "
-     "business number and the sender's phone number (NUMBER=SENDER where WhatsApp gives only a "
+     "business number and the sender's phone number (NUMBER=ACCOUNT/SENDER where WhatsApp "
+     "gives only a "
      "business-scoped user id, and of a group NUMBER/GROUP).",
    .example =
      "custmem resolve inbox.db conversation-1 whatsapp '+39 333 1234567' --instructor marta"},
@@ -4234,7 +4279,7 @@ static const struct command COMMANDS[] = {
    FIELDS(INBOX_FIELDS),
    .summary = "show the conversations of a stream, with badges, as a table or a page",
    .help = "Reads what was sent to one business number. The conversation of a phone number is "
-           "NUMBER:SENDER, of a business-scoped user id NUMBER=SENDER, of a group "
+           "NUMBER:SENDER, of a business-scoped user id NUMBER=ACCOUNT/SENDER, of a group "
            "NUMBER/GROUP. With --html it prints one page that needs no "
            "other file. Without --badges neither table nor page says anything about customers.",
    .example = "custmem inbox inbox.db " DEMO_STREAM " --instructor marta \\\n"
@@ -5011,7 +5056,7 @@ static void put_roff_item(const char *term, const char *value, const char *meani
 
 static void put_roff_command(const struct command *command) {
   char *usage = usage_of(command);
-  int i;
+  int is_first = 1, i;
   put(".SS ");
   put_roff(command->name);
   put("\n.B custmem\n");
@@ -5024,7 +5069,8 @@ static void put_roff_command(const struct command *command) {
     put_roff_item(argument_at(command, i)->name, NULL, argument_at(command, i)->meaning);
   for (i = 0; i < command->field_count; i++) {
     if (command->fields[i].name == NULL) continue;
-    if (i == 0 || command->fields[i - 1].name == NULL) put(".PP\nFields of the JSON:\n");
+    if (is_first) put(".PP\nFields of the JSON (times are Unix milliseconds):\n");
+    is_first = 0;
     put_roff_item(command->fields[i].name, NULL, command->fields[i].meaning);
   }
   put(".PP\nExample:\n.PP\n.nf\n.RS\n");
@@ -5135,7 +5181,7 @@ int main(int argc, char **argv) {
   if (fflush(stdout) != 0 && output_error == 0) output_error = errno;
   /* What was asked to stop ends as who asked expects it to. */
   if (is_stopped()) raise(work.signal);
-  if (output_error == 0 || status != DONE) return status;
+  if (output_error == 0) return status;
   /* Who closed the pipe has seen enough, and needs no message. */
   if (output_error != EPIPE) complain("cannot write the output: %s", strerror(output_error));
   return INPUT_OUTPUT;

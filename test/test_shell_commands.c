@@ -615,7 +615,7 @@ TEST(resolve_answers_each_message_of_the_webhooks) {
   CHECK_INT(lines, 24);
   for (i = 0; i < lines; i++) {
     const char *id = json(line_at(ran.out, i), "$.conversation_id");
-    int is_scoped = strcmp(id, NUMBER "=GB.4821907736650912") == 0;
+    int is_scoped = strcmp(id, NUMBER "=108840215570321/GB.4821907736650912") == 0;
     if (strcmp(json(line_at(ran.out, i), "$.error"), "BAD_LINE") == 0) continue;
     CHECK_INT(strncmp(id, NUMBER, strlen(NUMBER)), 0);
     CHECK_TEXT(json(line_at(ran.out, i), "$.outcome"), is_scoped ? "candidate" : "unlinked");
@@ -735,7 +735,7 @@ static const char ALIKE[] =
 TEST(no_two_senders_have_one_conversation) {
   static const char *const IDS[] = {
     NUMBER ":4477\\u200b00900111", NUMBER ":4477\\x5cu200b00900111", NUMBER ":447700900111",
-    NUMBER "=447700900111"};
+    NUMBER "=1/447700900111"};
   static const char *const BADGES[] = {
     "Known customer", "Unlinked", "New customer", "Unlinked"};
   size_t i;
@@ -753,6 +753,112 @@ TEST(no_two_senders_have_one_conversation) {
     FOR_MARTA("inbox", inbox.path, "-", "--number", NUMBER, "--json", "--badges"), DONE
   );
   CHECK_INT(lines_of(ran.out), COUNT_OF(IDS));
+}
+
+/* What a sender can do to the time and the memory of who reads it: many changes in one entry, which took the
+** square of their number; and one long name for many messages, which took their product. */
+TEST(a_hostile_line_takes_what_its_size_takes) {
+  static char line[1 << 20];
+  size_t used = 0;
+  int i;
+  REQUIRE(make_inbox());
+  used += (size_t)sprintf(
+    line, "{\"object\":\"whatsapp_business_account\",\"entry\":[{\"id\":\"1\",\"changes\":[{}"
+  );
+  for (i = 0; i < 40000; i++)
+    used += (size_t)sprintf(line + used, ",{}");
+  sprintf(line + used, "]}]}\n");
+  type_in(line);
+  CHECK_INT(FOR_MARTA("resolve", inbox.path, "--json"), DONE);
+  CHECK_TEXT(ran.out, "");
+  used = (size_t)sprintf(
+    line,
+    "{\"object\":\"whatsapp_business_account\",\"entry\":[{\"id\":\"1\",\"changes\":[{"
+    "\"field\":"
+    "\"messages\",\"value\":{\"metadata\":{\"phone_number_id\":\"" NUMBER "\"},\"contacts\":[{"
+    "\"wa_id\":\"447700900111\",\"profile\":{\"name\":\"Nora"
+  );
+  memset(line + used, 'a', 400000);
+  used += 400000;
+  used += (size_t)sprintf(line + used, "\"}}],\"messages\":[");
+  for (i = 0; i < 1000; i++)
+    used += (size_t)sprintf(
+      line + used,
+      "%s{\"from\":\"447700900111\",\"id\":\"%d\",\"type\":\"text\",\"text\":{\"body\":\"Hi\"}"
+      "}",
+      i > 0 ? "," : "", i
+    );
+  sprintf(line + used, "]}}]}]}\n");
+  type_in(line);
+  CHECK_INT(FOR_MARTA("inbox", inbox.path, "-", "--number", NUMBER, "--json"), DONE);
+  CHECK_INT(lines_of(ran.out), 1);
+  CHECK_INT(strncmp(json(ran.out, "$.name"), "Noraaa", 6), 0);
+  CHECK_INT(strlen(json(ran.out, "$.name")), 200 + strlen("…"));
+  CHECK_TEXT(json(ran.out, "$.messages"), "1000");
+}
+
+TEST(a_message_is_shown_to_its_end_whatever_is_in_it) {
+  REQUIRE(make_inbox());
+  type_in("{\"object\":\"whatsapp_business_account\",\"entry\":[{\"id\":\"1\",\"changes\":[{"
+          "\"field\":"
+          "\"messages\",\"value\":{\"metadata\":{\"phone_number_id\":\"" NUMBER
+          "\"},\"messages\":["
+          "{\"from\":\"447700900111\",\"id\":\"m\",\"type\":\"text\",\"text\":{\"body\":"
+          "\"be\\u0000fore\"}}"
+          "]}}]}]}\n");
+  CHECK_INT(FOR_MARTA("inbox", inbox.path, "-", "--number", NUMBER, "--json"), DONE);
+  CHECK_TEXT(json(ran.out, "$.last_text"), "be\\x00fore");
+}
+
+/* ESC in a display identifier, which no call would take: the others keep their names. */
+TEST(a_damaged_customer_does_not_take_the_others_names) {
+  sqlite3 *db;
+  REQUIRE(make_inbox());
+  CHECK_INT(
+    AS_MARTA("customers", "create", inbox.path, "whatsapp", "12025550117", "--display", "Tom"),
+    DONE
+  );
+  CHECK_INT(
+    AS_MARTA("link", inbox.path, NUMBER ":447700900123", inbox.anna, "--reason", "So"), DONE
+  );
+  db = test_plain(inbox.path);
+  CHECK_INT(
+    test_sql(
+      db,
+      "UPDATE customers SET display_identifier = char(27) WHERE display_identifier IS NOT 'Tom'"
+    ),
+    SQLITE_OK
+  );
+  sqlite3_close(db);
+  CHECK_INT(
+    FOR_MARTA("inbox", inbox.path, ran.stream, "--number", NUMBER, "--json", "--badges"),
+    REFUSED
+  );
+  CHECK_HAS(ran.err, "CUSTMEM_CORRUPT");
+  CHECK_TEXT(json(line_at(ran.out, 0), "$.customer"), "Tom");
+}
+
+/* What the run could not print is said, whatever else it has to say. */
+TEST(output_that_fails_behind_a_refusal_is_status_3) {
+  static const char SCRIPT[] =
+    "printf 'bad\\n{\"channel\":\"email\",\"identifier\":\"x@y.co\"}\\n' |"
+    " \"$0\" customers create \"$1\" --instructor marta --actor u > /dev/full";
+  const char *path = fresh("full.db");
+  const char *const run[] = {"/bin/sh", "-c", SCRIPT, ran.shell, path, NULL};
+  CHECK_INT(CUSTMEM("init", path), DONE);
+  CHECK_INT(run_in("/", TO_FILE, run), INPUT_OUTPUT);
+  CHECK_HAS(ran.err, "cannot write the output");
+}
+
+TEST(an_empty_file_is_no_store_yet) {
+  const char *path = fresh("empty.db");
+  REQUIRE(test_file_write(path, "", 0));
+  check_refused(AS_MARTA("customers", "create", path, "email", "a@b.co"), "CUSTMEM_NO_PATH");
+  CHECK_INT(test_file_size(path), 0);
+  CHECK_INT(CUSTMEM("init", path), DONE);
+  CHECK_TEXT(line_after(ran.out, "result   "), "made");
+  CHECK_INT(CUSTMEM("init", path), DONE);
+  CHECK_TEXT(line_after(ran.out, "result   "), "there already");
 }
 
 /* ---- Links --------------------------------------------------------------------------------- */
@@ -1045,6 +1151,11 @@ int main(int argc, char **argv) {
   RUN(an_inbox_that_cannot_be_read_is_status_3, "");
   RUN(a_conversation_with_too_long_an_id_is_unlinked_and_told, "CM-2.1 §5");
   RUN(no_two_senders_have_one_conversation, "CM-1 §4.3; CM-2.1 §5; T3");
+  RUN(a_hostile_line_takes_what_its_size_takes, "D-8");
+  RUN(a_message_is_shown_to_its_end_whatever_is_in_it, "T6; D-6");
+  RUN(a_damaged_customer_does_not_take_the_others_names, "CM-2.1 §5; T6");
+  RUN(output_that_fails_behind_a_refusal_is_status_3, "D-8");
+  RUN(an_empty_file_is_no_store_yet, "D-8");
   RUN(link_relink_and_unlink_each_make_one_event, "CM-2.3 §5, §6; T4");
   RUN(a_refused_write_says_why_and_leaves_everything_as_it_was, "CM-2.3 §4, §7; T4");
   RUN(a_store_that_another_program_holds_is_busy, "CM-2.3 §7");

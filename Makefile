@@ -205,7 +205,8 @@ verify-sqlite:
 
 ## make format       lay out our sources with clang-format
 format:
-	clang-format -i custmem.c custmem.h shell.c test/*.c test/*.h test/fuzz/*.[ch] test/inside/*.c
+	clang-format -i custmem.c custmem.h shell.c test/*.c test/*.h test/fuzz/*.[ch] test/inside/*.c \
+	  bench/*.[ch]
 
 # ---- Installing ----
 

@@ -5043,11 +5043,11 @@ static void remove_copy(const char *full) {
 static int look_around(custmem *store, const char *full) {
   static const char *const suffixes[] = {"-wal", "-shm", "-journal"};
   char name[CUSTMEM_PATH_MAX + sizeof "-journal"];
-  const char *own = sqlite3_db_filename(store->db, "main");
+  const char *own = sqlite3_db_filename(store->db, "main"); /* "" in memory */
   struct stat status;
   size_t i;
   for (i = 0; i < COUNT_OF(suffixes); i++) {
-    sqlite3_snprintf((int)sizeof name, name, "%s%s", own != NULL ? own : "", suffixes[i]);
+    sqlite3_snprintf((int)sizeof name, name, "%s%s", own, suffixes[i]);
     if (strcmp(name, full) == 0)
       return fail(store, CUSTMEM_EXISTS, "path", "%s: a name that the store itself uses", full);
     sqlite3_snprintf((int)sizeof name, name, "%s%s", full, suffixes[i]);

@@ -61,11 +61,11 @@ candidates | while IFS='|' read -r name compiler flags without with; do
   if [ "$name" = same-again ]; then
     cp "$directory/present.o" "$directory/$name.o"
   else
-    build="$compiler $flags $(options_of "$without" "$with")"
+    build="$compiler $flags $(options_of "$without" "$with") $(cksum < sqlite3.c)"
     if [ "$build" != "$(cat "$directory/$name.built" 2> /dev/null)" ]; then
       echo "building $name" >&2
       # shellcheck disable=SC2086
-      $build -c sqlite3.c -o "$directory/$name.o"
+      ${build% * *} -c sqlite3.c -o "$directory/$name.o"
       printf '%s\n' "$build" > "$directory/$name.built"
     fi
   fi

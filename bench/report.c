@@ -601,6 +601,7 @@ static void write_svg(void) {
 }
 
 void report_end(void) {
+  if (row_count + size_count == 0) give_up("no row has such a name");
   if (files.json != NULL) write_json();
   if (files.tsv != NULL) write_tsv();
   if (files.readme != NULL) write_table(), write_aside();

@@ -121,6 +121,9 @@ if [ "${1-}" = --run ]; then
   exit
 fi
 
+for name in ${CAMPAIGNS:-}; do
+  campaigns | grep -q "^$name " || { echo "campaigns.sh: there is no campaign $name" >&2; exit 2; }
+done
 mkdir -p "$BUILD/campaigns" && rm -f "$BUILD"/campaigns/* || exit 1
 for configuration in $(wanted | cut -d ' ' -f 2 | sort -u); do
   build "$configuration" &

@@ -1048,7 +1048,7 @@ def report(source, results, reasons, options, build, begun):
         json.dump(alive, file)
     write_alive(build.path('alive.txt'), unexplained)
     killed, ran = by_verdict['killed'], by_verdict['killed'] + len(alive)
-    percent = 100.0 * killed / ran if ran else 100.0
+    percent = 100.0 * killed / ran if ran else 0.0
     kinds = collections.Counter(m.kind for m, _, _, _ in results)
     print(f'{len(results)} mutants of custmem.c: ' + ', '.join(f'{n} {k}' for k, n in sorted(kinds.items())))
     print(f'not run: {by_verdict["stillborn"]} do not compile, {by_verdict["equivalent"]} are the same object code, '

@@ -96,11 +96,13 @@ readme_shell() {
 readme_rules() {
   for program in "$BUILD"/test_*; do
     case $program in *.o) ;; *) "$program" --list ;; esac
-  done | cut -f 1,2 | tr '\t' '\n' | sort -u > "$scratch/tests"
+  done | cut -f 1,2 | tr '\t' ' ' | sort -u > "$scratch/tests"
   sed -n '/^## The rules and their tests/,$p' README.md > "$scratch/rules"
   [ "$(grep -c '^| CM-\|^| T[1-6]\|^| Phase' "$scratch/rules")" -ge 130 ] || return 1
-  grep -o '`test_[a-z]*`: [a-z0-9_, ]*' "$scratch/rules" | tr -c 'a-z0-9_\n' '\n' | grep . |
-    sort -u | comm -23 - "$scratch/tests" > "$scratch/missing"
+  grep -o '`test_[a-z_]*`: [a-z0-9_, ]*' "$scratch/rules" | tr -d '`:,' |
+    awk '{ for (i = 2; i <= NF; i++) print $1, $i }' | sort -u > "$scratch/named"
+  [ -s "$scratch/named" ] || return 1
+  comm -23 "$scratch/named" "$scratch/tests" > "$scratch/missing"
   cat "$scratch/missing"
   [ ! -s "$scratch/missing" ]
 }

@@ -4890,13 +4890,31 @@ static void put_group_cases(const char *indent) {
 }
 
 static void put_bash_completion(void) {
-  put("# bash completion for custmem, made by: custmem completion bash\n"
-      "_custmem() {\n"
-      "  local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}\n"
-      "  local command=${COMP_WORDS[1]} first=2 words='' flags='' places='' i\n"
-      "  COMPREPLY=()\n"
-      "  if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
-      "    COMPREPLY=($(compgen -W '");
+  put(
+    "# bash completion for custmem, made by: custmem completion bash\n"
+    "_custmem() {\n"
+    "  local typed=() glue='' first=2 words='' flags='' places='' last word before command i\n"
+    "  # Bash has split the words at : and =, which ids and options have in them.\n"
+    "  for ((i = 0; i <= COMP_CWORD; i++)); do\n"
+    "    case ${COMP_WORDS[i]} in\n"
+    "      [:=]*) glue=yes ;;\n"
+    "    esac\n"
+    "    if [ -n \"$glue\" ] && [ ${#typed[@]} -gt 0 ]; then\n"
+    "      typed[${#typed[@]} - 1]+=${COMP_WORDS[i]}\n"
+    "    else\n"
+    "      typed+=(\"${COMP_WORDS[i]}\")\n"
+    "    fi\n"
+    "    case ${COMP_WORDS[i]} in\n"
+    "      [:=]*) ;;\n"
+    "      *) glue='' ;;\n"
+    "    esac\n"
+    "  done\n"
+    "  last=$((${#typed[@]} - 1)) command=${typed[1]}\n"
+    "  word=${typed[last]} before=${typed[last - 1]}\n"
+    "  COMPREPLY=()\n"
+    "  if [ \"$last\" -eq 1 ]; then\n"
+    "    COMPREPLY=($(compgen -W '"
+  );
   put_names(NULL);
   put(" --help --version' -- \"$word\"))\n"
       "    return\n"
@@ -4905,11 +4923,11 @@ static void put_bash_completion(void) {
   put_group_cases("    ");
   put("  esac\n"
       "  if [ -n \"$words\" ]; then\n"
-      "    if [ \"$COMP_CWORD\" -eq 2 ]; then\n"
+      "    if [ \"$last\" -eq 2 ]; then\n"
       "      COMPREPLY=($(compgen -W \"$words\" -- \"$word\"))\n"
       "      return\n"
       "    fi\n"
-      "    command=\"$command ${COMP_WORDS[2]}\" first=3\n"
+      "    command=\"$command ${typed[2]}\" first=3\n"
       "  fi\n"
       "  case $command in\n");
   put_cases("    ");
@@ -4924,8 +4942,8 @@ static void put_bash_completion(void) {
       "      return ;;\n"
       "  esac\n"
       "  set -- $places\n"
-      "  for ((i = first; i < COMP_CWORD; i++)); do\n"
-      "    case ${COMP_WORDS[i]} in\n      ");
+      "  for ((i = first; i < last; i++)); do\n"
+      "    case ${typed[i]} in\n      ");
   put_value_pattern();
   put(") i=$((i + 1)) ;;\n"
       "      -?*) ;;\n"
@@ -4938,6 +4956,7 @@ static void put_bash_completion(void) {
     "COMPREPLY=($(compgen -W '", "' -- \"$word\"))"
   );
   put("  esac\n"
+      "  COMPREPLY=(\"${COMPREPLY[@]#\"${word%\"${COMP_WORDS[COMP_CWORD]}\"}\"}\")\n"
       "}\n"
       "complete -F _custmem custmem\n");
 }

@@ -366,14 +366,26 @@ static char *without_backslashes(const char *text) {
   return copy;
 }
 
+/* A section of the manual, without those behind it. To be freed. */
+static char *up_to_the_next(const char *section) {
+  const char *next = strstr(section + 1, "\n.SS ");
+  size_t size = next != NULL ? (size_t)(next - section) : strlen(section);
+  char *own = malloc(size + 1);
+  if (own == NULL) abort();
+  memcpy(own, section, size);
+  own[size] = '\0';
+  return own;
+}
+
 static void look_in_manual(const char *name, const char *help, void *ctx) {
   const char *page = ctx;
-  char heading[80], *end;
+  char heading[80], *end, *own;
   const char *section, *line;
   snprintf(heading, sizeof heading, "\n.SS %s\n.B custmem\n", name);
   section = strstr(page, heading);
   CHECK_HAS(page, heading);
   if (section == NULL) return;
+  own = up_to_the_next(section);
   /* Every name that the help explains is explained: arguments, fields; and options, in their own
   ** section. */
   for (line = strchr(help, '\n'); line != NULL; line = strchr(line + 1, '\n')) {
@@ -381,8 +393,9 @@ static void look_in_manual(const char *name, const char *help, void *ctx) {
     if (strncmp(line, "\nexample", 8) == 0) break;
     if (strncmp(line, "\n  ", 3) != 0) continue;
     snprintf(item, sizeof item, "\n.B %.*s", (int)strcspn(line + 3, " "), line + 3);
-    CHECK_HAS(strncmp(line + 3, "--", 2) == 0 ? page : section, item);
+    CHECK_HAS(strncmp(line + 3, "--", 2) == 0 ? page : own, item);
   }
+  free(own);
   end = strstr(section, "\n.RE\n");
   CHECK(end != NULL);
 }
@@ -399,11 +412,18 @@ TEST(the_manual_page_says_what_the_help_says) {
   free(page);
 }
 
-/* Calls the completion script of a shell as the shell would; what it offers is printed. */
+/* Calls the completion script of a shell as the shell would (bash splits words at : and =); what it offers
+** is printed. */
 static const char BASH[] = "compopt() { :; }\n"
                            "source \"$1\" || exit 1\n"
-                           "try() { COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); _custmem; "
-                           "echo \"${COMPREPLY[*]}\"; }\n";
+                           "try() { local one IFS=$'\\n'; COMP_WORDS=();\n"
+                           "  for one; do\n"
+                           "    if [ -z \"$one\" ]; then COMP_WORDS+=(''); continue; fi\n"
+                           "    COMP_WORDS+=($(sed 's/[:=]/\\n&\\n/g' <<< \"$one\"))\n"
+                           "    case $one in *[:=]) COMP_WORDS+=('') ;; esac\n"
+                           "  done\n"
+                           "  IFS=$' \\t\\n' COMP_CWORD=$((${#COMP_WORDS[@]} - 1))\n"
+                           "  _custmem; echo \"${COMPREPLY[*]}\"; }\n";
 
 static const char ZSH[] =
   "compadd() { shift; for one; do case $one in \"$words[CURRENT]\"*) shown+=($one);; esac; "
@@ -423,6 +443,10 @@ static const char TRIES[] = "try custmem cus\n"
                             "try custmem customers create fields.db sms ''\n"
                             "try custmem link --re\n"
                             "try custmem link fields.db --reason ''\n"
+                            "try custmem resolve fields.db 2099:1202 wh\n"
+                            "try custmem resolve fields.db 2099=1/US.13 wh\n"
+                            "try custmem customers create --instructor=me fields.db wh\n"
+                            "try custmem customers create fields.db --actor=s\n"
                             "try custmem completion ''\n"
                             "try custmem help unl\n"
                             "try custmem nonsense ''\n";
@@ -435,6 +459,10 @@ static const char OFFERED[] = "customers\n"
                               "instagram\n"
                               "\n"
                               "--reason\n"
+                              "\n"
+                              "whatsapp\n"
+                              "whatsapp\n"
+                              "whatsapp\n"
                               "\n"
                               "bash zsh\n"
                               "unlink\n"

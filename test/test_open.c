@@ -550,6 +550,29 @@ TEST(what_is_strange_in_a_schema_is_named) {
   says(path, "the schema is altered: 16 objects of 17");
 }
 
+/* The next opening would refuse the file. */
+TEST(marks_that_go_while_a_store_is_open_are_found_by_check) {
+  static const char *const changes[] = {"PRAGMA user_version = 7", "PRAGMA application_id = 9"};
+  const char *path = scratch("unmarked.db");
+  size_t i;
+  for (i = 0; i < COUNT(changes); i++) {
+    custmem_report report;
+    custmem *store;
+    sqlite3 *db;
+    remove_store(path);
+    store = test_store(path);
+    REQUIRE(fill(store));
+    CHECK_INT(custmem_check(store, &report), CUSTMEM_OK);
+    db = test_plain(path);
+    CHECK_INT(test_sql(db, changes[i]), SQLITE_OK);
+    sqlite3_close(db);
+    CHECK_INT(custmem_check(store, &report), CUSTMEM_BROKEN);
+    CHECK_INT(report.fault, CUSTMEM_FAULT_SCHEMA);
+    CHECK_TEXT(report.detail, "the file no longer says that it is a store of this schema");
+    CHECK_INT(custmem_close(store), CUSTMEM_OK);
+  }
+}
+
 TEST(a_store_that_lost_its_mark_is_another_applications) {
   const char *path = scratch("mark.db");
   altered(path, "PRAGMA application_id = 0");
@@ -3566,6 +3589,7 @@ int main(int argc, char **argv) {
   RUN(a_newer_version_is_refused, "D-2; D-8");
   RUN(an_altered_schema_is_refused, "D-2; D-8");
   RUN(what_is_strange_in_a_schema_is_named, "D-8");
+  RUN(marks_that_go_while_a_store_is_open_are_found_by_check, "D-2; D-8");
   RUN(a_store_that_lost_its_mark_is_another_applications, "D-2; D-8");
   RUN(the_mark_alone_makes_no_store, "D-2; D-8");
   RUN(another_rule_set_is_refused, "D-1; D-2; CM-1 §4.1");

@@ -215,6 +215,7 @@ TEST(the_connection_can_do_nothing_that_no_statement_does) {
     "PRAGMA user_version = 2",
     "PRAGMA user_version = 0",
     "PRAGMA application_id = 1",
+    "PRAGMA foreign_keys",
     "PRAGMA journal_mode = DELETE",
     "VACUUM",
     "SAVEPOINT s",

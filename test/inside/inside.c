@@ -834,6 +834,66 @@ static void files_that_were_locked_at_a_fork_are_not_in_the_child(void) {
   CHECK(waitpid(child, &status, 0) == child && status == 0);
 }
 
+static void a_child_begins_without_its_parents_lock_and_handles(void) {
+  custmem_info info;
+  lock_files();
+  begin_child();
+  CHECK(!atomic_flag_test_and_set(&making_file));
+  unlock_files();
+  CHECK(custmem_store_info(store, &info) == CUSTMEM_FORKED);
+  atomic_fetch_sub(&forks, 1);
+  CHECK(custmem_store_info(store, &info) == CUSTMEM_OK);
+}
+
+static int slept_ms[16];
+static int longer_ms;
+
+static int sleep_in_no_time(sqlite3_vfs *vfs, int microseconds) {
+  (void)vfs;
+  if (sleeps < (int)COUNT_OF(slept_ms)) slept_ms[sleeps++] = microseconds / 1000;
+  return microseconds + longer_ms * 1000;
+}
+
+/* Until wait_for_lock gives up; how often it slept. */
+static int wait_in_no_time(int busy_timeout_ms, int longer) {
+  int pauses = 0;
+  sleeps = 0;
+  longer_ms = longer;
+  store->busy_timeout_ms = busy_timeout_ms;
+  while (wait_for_lock(store, pauses) && pauses < 100)
+    pauses++;
+  CHECK(sleeps == pauses);
+  return pauses;
+}
+
+/* In pauses that grow, and to the millisecond; a system that sleeps longer than it is asked to waits no longer. */
+static void a_lock_is_waited_for_in_pauses_that_grow(void) {
+  static const int pauses_ms[] = {1, 2, 4, 8, 16, 32, 32, 5};
+  sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+  int (*sleep_of_the_system)(sqlite3_vfs *, int) = vfs->xSleep;
+  int before_ms = store->busy_timeout_ms;
+  vfs->xSleep = sleep_in_no_time;
+  CHECK(wait_in_no_time(100, 0) == (int)COUNT_OF(pauses_ms));
+  CHECK(memcmp(slept_ms, pauses_ms, sizeof pauses_ms) == 0);
+  CHECK(wait_in_no_time(1, 0) == 1);
+  CHECK(wait_in_no_time(0, 0) == 0);
+  CHECK(wait_in_no_time(100, 999) == 1);
+  CHECK(wait_in_no_time(5000, 999) == 5);
+  CHECK(wait_in_no_time(100, -1000) == (int)COUNT_OF(pauses_ms));
+  sqlite3_interrupt(store->db);
+  CHECK(wait_in_no_time(100, 0) == 0);
+  vfs->xSleep = sleep_of_the_system;
+  store->busy_timeout_ms = before_ms;
+}
+
+static void an_interrupt_of_nothing_is_forgotten_and_leaves_nothing(void) {
+  sqlite3_interrupt(store->db);
+  CHECK(prepare_control(store) == CUSTMEM_OK);
+  forget_interrupt(store);
+  CHECK(!sqlite3_is_interrupted(store->db));
+  CHECK(!sqlite3_stmt_busy(store->statements[HOLD_WRITE]));
+}
+
 /* Without memory there is no image, and the next store in memory makes one. */
 static void an_image_that_there_is_no_memory_for_is_made_later(void) {
   sqlite3_set_authorizer(store->db, NULL, NULL); /* as it is while a store is made */
@@ -910,6 +970,9 @@ int main(void) {
   an_older_library_is_refused();
   files_are_looked_for_and_made_by_one_thread_at_a_time();
   files_that_were_locked_at_a_fork_are_not_in_the_child();
+  a_child_begins_without_its_parents_lock_and_handles();
+  a_lock_is_waited_for_in_pauses_that_grow();
+  an_interrupt_of_nothing_is_forgotten_and_leaves_nothing();
   an_image_that_there_is_no_memory_for_is_made_later();
   a_write_that_cannot_be_held_is_ended();
   a_transaction_lasts_as_long_as_it_is_held();

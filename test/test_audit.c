@@ -1039,24 +1039,28 @@ TEST(a_customer_that_no_call_makes_is_found_by_check) {
   }
 }
 
-/* The last event is 2^63 - 1: there is no next one. */
-TEST(a_chain_that_ends_where_numbers_end_is_damage) {
-  char path[PATH_SIZE];
+/* Nothing can follow it: there is no next number, or it is none of a chain. */
+TEST(a_chain_that_ends_where_no_chain_ends_is_damage) {
+  static const char *const last[] = {"9223372036854775807", "0", "-1"};
+  char path[PATH_SIZE], sql[PATH_SIZE];
   struct heads heads;
   custmem *store;
-  make_chain(path, "last.db", STORE_ID, &heads);
-  CHECK_INT(
-    intrude(
-      path,
-      "UPDATE audit_events SET seq = 9223372036854775807 WHERE instructor_id ="
-      " (SELECT instructor_id FROM conversation_links WHERE conversation_id = 'conversation-1')"
-      " AND seq = 12"
-    ),
-    1
-  );
-  store = test_store_at(path, &clock_ms);
-  CHECK_INT(test_link(store, INSTRUCTOR[A], "a-new-one", customer_id(A, 'A')), CUSTMEM_CORRUPT);
-  CHECK_INT(custmem_close(store), CUSTMEM_OK);
+  size_t i;
+  for (i = 0; i < sizeof last / sizeof last[0]; i++) {
+    make_chain(path, "last.db", STORE_ID, &heads);
+    snprintf(
+      sql, sizeof sql,
+      "DELETE FROM audit_events WHERE instructor_id = '%s' AND seq < %d;"
+      "UPDATE audit_events SET seq = %s WHERE instructor_id = '%s'",
+      INSTRUCTOR[A], EVENTS_A, last[i], INSTRUCTOR[A]
+    );
+    CHECK_INT(intrude(path, sql), EVENTS_A);
+    store = test_store_at(path, &clock_ms);
+    CHECK_INT(
+      test_link(store, INSTRUCTOR[A], "a-new-one", customer_id(A, 'A')), CUSTMEM_CORRUPT
+    );
+    CHECK_INT(custmem_close(store), CUSTMEM_OK);
+  }
 }
 
 /* One report, from one verification to the next. */
@@ -1497,7 +1501,7 @@ int main(int argc, char **argv) {
   RUN(a_link_of_no_instructor_is_found_by_check, "CM-2.3 §6; CM-2.5; D-7");
   RUN(a_stray_link_with_a_strange_id_is_a_fault_of_the_link, "CM-2.5; D-7");
   RUN(a_customer_that_no_call_makes_is_found_by_check, "CM-1 §4.1; D-8");
-  RUN(a_chain_that_ends_where_numbers_end_is_damage, "CM-2.5; D-7");
+  RUN(a_chain_that_ends_where_no_chain_ends_is_damage, "CM-2.5; D-7");
   RUN(a_report_may_hold_the_anchor_of_the_next_verification, "CM-2.5; D-7; D-8");
   RUN(a_link_to_what_cannot_be_an_id_is_damage, "CM-2.5; D-7");
   RUN(an_event_that_no_write_makes_is_found_though_its_hash_is_right, "CM-2.5; D-7");

@@ -1253,11 +1253,17 @@ TEST(the_customers_of_a_page_are_read_in_one_call) {
   for (i = 0; i < 6; i += 5) {
     CHECK_INT(custmem_customer_get(store, "ada", ids[i], &one), CUSTMEM_OK);
     CHECK(memcmp(&rows[i], &one, sizeof one) == 0);
+    CHECK_INT(
+      one.display_identifier[CUSTMEM_DISPLAY_MAX], '\0'
+    ); /* nothing of ours behind a text */
   }
   memset(&one, 0, sizeof one);
   for (i = 1; i < 5; i++)
     CHECK(memcmp(&rows[i], &one, sizeof one) == 0);
   CHECK_INT(custmem_customer_get_many(store, "ada", NULL, 0, NULL), CUSTMEM_OK);
+  memset(&one, 0xAA, sizeof one);
+  CHECK_INT(custmem_customer_get_many(NULL, "ada", ids, 1, &one), CUSTMEM_MISUSE);
+  CHECK(is_empty(&one));
   /* One bad id, and no row is filled in. */
   memset(long_id, 'x', sizeof long_id);
   long_id[CUSTMEM_UUID_SIZE + 1] = '\0';

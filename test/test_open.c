@@ -2287,6 +2287,8 @@ static void backup_refused(custmem *store, const char *target, int code, int oth
 }
 
 TEST(a_backup_overwrites_nothing) {
+  static const char *const suffixes[] = {"-wal", "-shm", "-journal"};
+  size_t i;
   const char *path = scratch("source.db"), *there = scratch("there");
   const char *pointer = scratch("pointer"), *loose = scratch("loose");
   const char *nowhere = scratch("nothing-here"), *other = scratch("other-store.db");
@@ -2310,11 +2312,17 @@ TEST(a_backup_overwrites_nothing) {
   REQUIRE(mkfifo(scratch("piped.db-journal"), 0600) == 0);
   backup_refused(store, scratch("piped.db"), CUSTMEM_NOT_A_FILE, CUSTMEM_NOT_A_FILE);
   /* SQLite would take what lies there for the copy's own, or the copy for the store's. */
-  REQUIRE(test_file_write(scratch("beside.db-journal"), "mine", 4));
-  backup_refused(store, scratch("beside.db"), CUSTMEM_EXISTS, CUSTMEM_EXISTS);
-  CHECK_INT(test_file_size(scratch("beside.db-journal")), 4);
-  backup_refused(store, scratch("source.db-journal"), CUSTMEM_EXISTS, CUSTMEM_EXISTS);
-  CHECK_INT(test_file_size(scratch("source.db-journal")), -1);
+  for (i = 0; i < COUNT(suffixes); i++) {
+    char near[NAME_SIZE], own[NAME_SIZE];
+    snprintf(near, sizeof near, "%s%s", scratch("beside.db"), suffixes[i]);
+    snprintf(own, sizeof own, "%s%s", path, suffixes[i]);
+    REQUIRE(test_file_write(near, "mine", 4));
+    backup_refused(store, scratch("beside.db"), CUSTMEM_EXISTS, CUSTMEM_EXISTS);
+    CHECK_INT(test_file_size(near), 4);
+    unlink(near);
+    backup_refused(store, own, CUSTMEM_EXISTS, CUSTMEM_EXISTS);
+  }
+  CHECK_INT(custmem_backup(store, scratch("beside.db")), CUSTMEM_OK);
   backup_refused(store, scratch("target/"), CUSTMEM_NOT_A_FILE, CUSTMEM_NOT_A_FILE);
   backup_refused(store, scratch("no/copy.db"), CUSTMEM_NO_PATH, CUSTMEM_NO_PATH);
   backup_refused(store, scratch("there/copy.db"), CUSTMEM_NO_PATH, CUSTMEM_NO_PATH);

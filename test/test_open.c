@@ -798,6 +798,13 @@ TEST(a_path_at_the_limit_works) {
   path[CUSTMEM_PATH_MAX] = '\0';
   store = test_store(path);
   CHECK(store != NULL && fill(store));
+  /* What lies beside a target with so long a path is seen, too. */
+  path[CUSTMEM_PATH_MAX - 1] = 'c';
+  REQUIRE(test_file_write(test_beside(path, "-journal"), "mine", 4));
+  CHECK_INT(custmem_backup(store, path), CUSTMEM_EXISTS);
+  CHECK_INT(unlink(test_beside(path, "-journal")), 0);
+  CHECK_INT(custmem_backup(store, path), CUSTMEM_OK);
+  path[CUSTMEM_PATH_MAX - 1] = 'f';
   CHECK_INT(custmem_close(store), CUSTMEM_OK);
   CHECK(exists(path));
   path[CUSTMEM_PATH_MAX] = 'f';

@@ -812,15 +812,14 @@ TEST(a_message_is_shown_to_its_end_whatever_is_in_it) {
 
 /* ESC in a display identifier, which no call would take: the others keep their names. */
 TEST(a_damaged_customer_does_not_take_the_others_names) {
+  static const char id[] = NUMBER ":447700900123";
   sqlite3 *db;
   REQUIRE(make_inbox());
   CHECK_INT(
     AS_MARTA("customers", "create", inbox.path, "whatsapp", "12025550117", "--display", "Tom"),
     DONE
   );
-  CHECK_INT(
-    AS_MARTA("link", inbox.path, NUMBER ":447700900123", inbox.anna, "--reason", "So"), DONE
-  );
+  CHECK_INT(AS_MARTA("link", inbox.path, id, inbox.anna, "--reason", "So"), DONE);
   db = test_plain(inbox.path);
   CHECK_INT(
     test_sql(

@@ -845,12 +845,12 @@ static void a_child_begins_without_its_parents_lock_and_handles(void) {
   CHECK(custmem_store_info(store, &info) == CUSTMEM_OK);
 }
 
-static int slept_ms[16];
+static int pauses_taken[16];
 static int longer_ms;
 
 static int sleep_in_no_time(sqlite3_vfs *vfs, int microseconds) {
   (void)vfs;
-  if (sleeps < (int)COUNT_OF(slept_ms)) slept_ms[sleeps++] = microseconds / 1000;
+  if (sleeps < (int)COUNT_OF(pauses_taken)) pauses_taken[sleeps++] = microseconds / 1000;
   return microseconds + longer_ms * 1000;
 }
 
@@ -874,7 +874,7 @@ static void a_lock_is_waited_for_in_pauses_that_grow(void) {
   int before_ms = store->busy_timeout_ms;
   vfs->xSleep = sleep_in_no_time;
   CHECK(wait_in_no_time(100, 0) == (int)COUNT_OF(pauses_ms));
-  CHECK(memcmp(slept_ms, pauses_ms, sizeof pauses_ms) == 0);
+  CHECK(memcmp(pauses_taken, pauses_ms, sizeof pauses_ms) == 0);
   CHECK(wait_in_no_time(1, 0) == 1);
   CHECK(wait_in_no_time(0, 0) == 0);
   CHECK(wait_in_no_time(100, 999) == 1);
